@@ -1,0 +1,32 @@
+# make quickstart: a virtual environment, the assets, the main job and its leaderboard
+# make test: everything that CI checks
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: all install quickstart test lint clean
+
+all install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[lab,dev]"
+	touch $(STAMP)
+
+quickstart: $(STAMP)
+	$(BIN)/fairfight fetch
+	$(BIN)/fairfight run experiment=quickstart
+	$(BIN)/fairfight leaderboard
+	$(BIN)/fairfight figures
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv build *.egg-info

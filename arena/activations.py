@@ -1,0 +1,224 @@
+"""Read a model's residual stream: one pass, many sites and poolings, cached by content.
+
+Raw text is preceded by the tokenizer's BOS token where it has one (as in TransformerLens); batches are
+bucketed by length under a token budget and padded on the right, which a causal model never attends to;
+the pass stops after the deepest block asked for, and no LM head runs.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from arena.cache import Cache, Cost, Shelf, digest
+from arena.contract import FairfightError, Site
+from arena.models import LoadedModel
+
+VERSION = 1  # part of the cache's preimage: bump when the numbers change
+TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall out of its cache
+TOKENS_PER_SHARD = 16384  # a killed run loses at most one shard
+
+
+class _Stop(Exception):
+    """Ends a forward pass after the deepest block asked for."""
+
+
+class Reader:
+    """Turns prompts into activations, through the cache. One per model and process."""
+
+    def __init__(self, loaded: LoadedModel, cache: Cache) -> None:
+        self.loaded = loaded
+        self.cache = cache
+        self._ids: dict[tuple[str, bool], list[int]] = {}
+        self._shelves: dict[str, Shelf] = {}
+
+    def shelf(self, kind: str, chat: bool) -> Shelf:
+        """The shelf of one kind of answer (`activations`, `logprobs`) in one format."""
+        name = f"{kind}-{'chat' if chat else 'raw'}"
+        if name not in self._shelves:
+            identity = self.loaded.identity
+            self._shelves[name] = self.cache.shelf(
+                {
+                    "kind": kind,
+                    "format": "chat" if chat else "raw",
+                    "model": identity.id,
+                    "revision": identity.revision,
+                    "dtype": identity.dtype,
+                    "context": self.loaded.context,
+                    "version": VERSION,
+                }
+            )
+        return self._shelves[name]
+
+    def ids(self, prompt: str, chat: bool = False) -> list[int]:
+        """Token ids of a prompt: raw with BOS, or as a user's turn of the chat template."""
+        if (prompt, chat) not in self._ids:
+            self._ids[prompt, chat] = self._tokenize(prompt, chat)
+        return self._ids[prompt, chat]
+
+    def read(self, prompts: Sequence[str], sites: Iterable[Site]) -> None:
+        """Makes sure that every site is cached for every prompt, in one pass per format."""
+        wanted = sorted(set(sites))
+        for chat in (False, True):
+            mine = [site for site in wanted if site.chat == chat]
+            if mine:
+                self._read(list(dict.fromkeys(prompts)), mine, chat)
+
+    def get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
+        """One array per prompt: [d], or [tokens, d] for `tokens`; float32."""
+        self.read(prompts, [site])
+        rows = [digest(prompt) for prompt in prompts]
+        found = self.shelf("activations", site.chat).find(_column(site), rows)
+        return [found[row] for row in rows]
+
+    def _read(self, prompts: list[str], sites: list[Site], chat: bool) -> None:
+        shelf = self.shelf("activations", chat)
+        rows = [digest(prompt) for prompt in prompts]
+        missing: set[int] = set()
+        absent = []
+        for site in sites:
+            found = shelf.find(_column(site), rows)
+            gaps = {i for i, row in enumerate(rows) if row not in found}
+            if gaps:
+                absent.append(site)
+                missing |= gaps
+        if not missing:
+            return
+        ids = {i: self.ids(prompts[i], chat) for i in missing}
+        blocks = max(site.layer for site in absent) + 1
+        with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
+            for shard in _chunks(by_length(ids), TOKENS_PER_SHARD, ids):
+                start = time.perf_counter()
+                answers = {}
+                for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
+                    pooled = self._pass([ids[i] for i in batch], absent)
+                    answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
+                    bar.update(sum(len(ids[i]) for i in batch))
+                columns = {_column(s): [answers[i][k] for i in shard] for k, s in enumerate(absent)}
+                self._refuse_non_finite(columns)
+                tokens = sum(len(ids[i]) for i in shard)
+                cost = Cost(tokens * blocks, time.perf_counter() - start)
+                shelf.put([rows[i] for i in shard], columns, cost)
+
+    @torch.inference_mode()
+    def _pass(self, ids: list[list[int]], sites: list[Site]) -> list[list[np.ndarray]]:
+        """One forward pass over a padded batch; for each site one float32 array per row."""
+        batch, lengths = pad(ids, self.loaded.device)
+        kept: dict[int, torch.Tensor] = {}
+        deepest = max(site.layer for site in sites)
+
+        def keep(layer: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+            kept[layer] = output if isinstance(output, torch.Tensor) else output[0]
+            if layer == deepest:
+                raise _Stop
+
+        hooks = [
+            self.loaded.blocks[layer].register_forward_hook(lambda _, __, out, layer=layer: keep(layer, out))
+            for layer in {site.layer for site in sites}
+        ]
+        try:
+            self.loaded.model.base_model(input_ids=batch, use_cache=False)
+        except _Stop:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [_pool(kept[site.layer], lengths, site.pooling) for site in sites]
+
+    def _tokenize(self, prompt: str, chat: bool) -> list[int]:
+        tokenizer = self.loaded.tokenizer
+        if chat and tokenizer.chat_template:
+            text = tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+            ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
+        else:
+            ids = list(tokenizer(prompt)["input_ids"])
+            bos = tokenizer.bos_token_id
+            if bos is not None and ids[:1] != [bos]:
+                ids = [bos, *ids]
+        if not ids:
+            raise FairfightError(
+                f"An empty prompt has no token for the model {self.loaded.name}; drop empty rows from the data."
+            )
+        if len(ids) > self.loaded.context:
+            raise FairfightError(
+                f"A prompt has {len(ids)} tokens and the model {self.loaded.name} reads {self.loaded.context}; "
+                f"lower task.max_tokens."
+            )
+        return ids
+
+    def _refuse_non_finite(self, columns: dict[str, list[np.ndarray]]) -> None:
+        for column, values in columns.items():
+            bad = sum(not np.isfinite(value).all() for value in values)
+            if bad:
+                raise FairfightError(
+                    f"The activations of {self.loaded.name} at layer {column.replace('.', ', pooling ')} hold NaN or "
+                    f"infinity for {bad} of {len(values)} prompts; try model.dtype=float32 or another layer."
+                )
+
+
+def pad(ids: list[list[int]], device: str) -> tuple[torch.Tensor, list[int]]:
+    """Token ids padded on the right, [rows, longest], and the lengths."""
+    lengths = [len(row) for row in ids]
+    batch = torch.zeros(len(ids), max(lengths), dtype=torch.long)
+    for row, tokens in zip(batch, ids, strict=True):
+        row[: len(tokens)] = torch.tensor(tokens)
+    return batch.to(device), lengths
+
+
+def by_length(ids: dict[int, list[int]]) -> list[int]:
+    """Rows from the longest to the shortest, so that the first batches tell an honest ETA."""
+    return sorted(ids, key=lambda i: (-len(ids[i]), i))
+
+
+def batches(ids: dict[int, list[int]], device: str) -> Iterator[list[int]]:
+    """Rows bucketed by length, each batch under the device's token budget."""
+    yield from _chunks(by_length(ids), TOKENS_PER_BATCH[_kind(device)], ids)
+
+
+def token_bar(tokens: int, what: str) -> tqdm:
+    """A progress bar over tokens on stderr, shown only where it takes more than two seconds."""
+    often = 0.5 if sys.stderr.isatty() else 10.0  # a log file needs no animation
+    return tqdm(total=tokens, desc=what, unit="tok", delay=2, leave=False, mininterval=often)
+
+
+def _chunks(order: list[int], budget: int, ids: dict[int, list[int]]) -> Iterator[list[int]]:
+    """Consecutive rows of `order` whose padded size stays under `budget` tokens."""
+    chunk: list[int] = []
+    for i in order:
+        if chunk and (len(chunk) + 1) * len(ids[chunk[0]]) > budget:
+            yield chunk
+            chunk = []
+        chunk.append(i)
+    if chunk:
+        yield chunk
+
+
+def _pool(hidden: torch.Tensor, lengths: list[int], pooling: str) -> list[np.ndarray]:
+    """[rows, tokens, d] to one float32 array per row; see `Site` for the poolings."""
+    rows = []
+    for states, length in zip(hidden, lengths, strict=True):
+        text = states[min(1, length - 1) : length].float()
+        if pooling == "last":
+            rows.append(text[-1])
+        elif pooling == "mean":
+            rows.append(text.mean(0))
+        elif pooling == "max":
+            rows.append(text.amax(0))
+        else:
+            rows.append(states[:length].float())
+    return [row.cpu().numpy() for row in rows]
+
+
+def _column(site: Site) -> str:
+    return f"{site.layer}.{site.pooling}"
+
+
+def _kind(device: str) -> str:
+    return "cuda" if device.startswith("cuda") else "cpu"

@@ -1,0 +1,185 @@
+"""A content-addressed cache of what the model said: one shelf per preimage, one shard per pass.
+
+A shard is a safetensors file with one tensor per column (a site, or the log-probabilities of some
+continuations) and one row per prompt, and a JSON sidecar that holds the key's preimage, the rows, the
+cost and the shard's hash. The sidecar is written last, so a torn shard has none; both are verified when
+first read, and what does not verify is thrown away and computed anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+_LOG = logging.getLogger(__name__)
+
+
+def digest(*parts: str) -> str:
+    """Content id of some texts."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a pass took: tokens times blocks that it ran, and the seconds for it."""
+
+    token_layers: float
+    seconds: float
+
+
+class Cache:
+    """Shelves under one folder, kept below `max_gb` by dropping the least recently used shards."""
+
+    def __init__(self, root: Path, max_gb: float = 20.0) -> None:
+        self.root = root
+        self.max_bytes = max_gb * 1e9
+
+    def shelf(self, preimage: Mapping[str, Any]) -> Shelf:
+        return Shelf(self, dict(preimage))
+
+    def trim(self, keep: Path | None = None) -> None:
+        """Drops the least recently used shards until the cache fits; `keep` is spared."""
+        shards = []
+        for sidecar in self.root.glob("*/*.json"):
+            try:
+                size = sidecar.stat().st_size + sidecar.with_suffix(".safetensors").stat().st_size
+                shards.append((sidecar.stat().st_mtime, size, sidecar))
+            except FileNotFoundError:  # another process dropped it
+                continue
+        total = sum(size for _, size, _ in shards)
+        for _, size, sidecar in sorted(shards):
+            if total <= self.max_bytes:
+                break
+            if sidecar != keep:
+                drop(sidecar)
+                total -= size
+
+
+class Shelf:
+    """All shards of one preimage. Rows are content ids of prompts, columns are names of sites."""
+
+    def __init__(self, cache: Cache, preimage: dict[str, Any]) -> None:
+        self.cache = cache
+        self.preimage = preimage
+        self.folder = cache.root / digest(json.dumps(preimage, sort_keys=True))
+        self._index: dict[str, dict[str, tuple[Path, int]]] = {}
+        self._open: dict[Path, dict[str, list[np.ndarray] | np.ndarray] | None] = {}
+        self._costs: dict[Path, Cost] = {}
+        for sidecar in sorted(self.folder.glob("*.json")):
+            self._admit(sidecar)
+
+    def find(self, column: str, rows: Sequence[str]) -> dict[str, np.ndarray]:
+        """The rows of a column that are here and sound; the others are missing from the answer."""
+        here = self._index.get(column, {})
+        found = {}
+        for row in dict.fromkeys(rows):
+            if row in here:
+                sidecar, i = here[row]
+                shard = self._read(sidecar)
+                if shard is not None:
+                    found[row] = shard[column][i]
+        return found
+
+    def put(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> None:
+        """Writes one shard atomically: for each column one array per row (ragged first axes allowed)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, np.ndarray] = {}
+        for column, values in columns.items():
+            ragged = values[0].ndim > 1
+            tensors[column] = np.concatenate(values) if ragged else np.stack(values)
+            if ragged:
+                tensors[f"{column}/lengths"] = np.array([len(v) for v in values])
+        sidecar = self.folder / f"{uuid.uuid4().hex}.json"
+        scratch = self._scratch(".safetensors")
+        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
+        content = hashlib.file_digest(scratch.open("rb"), "sha256").hexdigest()
+        _into_place(scratch, sidecar.with_suffix(".safetensors"))
+        note = {
+            "preimage": self.preimage,
+            "rows": list(rows),
+            "columns": list(columns),
+            "token_layers": cost.token_layers,
+            "seconds": cost.seconds,
+            "sha256": content,
+        }
+        scratch = self._scratch(".json")
+        scratch.write_text(json.dumps(note))
+        _into_place(scratch, sidecar)
+        self._admit(sidecar)
+        self.cache.trim(keep=sidecar)
+
+    def rate(self) -> float:
+        """Measured seconds per token and block over all shards; 0 where nothing was measured."""
+        work = sum(cost.token_layers for cost in self._costs.values())
+        return sum(cost.seconds for cost in self._costs.values()) / work if work else 0.0
+
+    def _scratch(self, suffix: str) -> Path:
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=self.folder)
+        os.close(handle)
+        return Path(name)
+
+    def _admit(self, sidecar: Path) -> None:
+        """Takes a shard into the index if its sidecar is whole and of this shelf."""
+        try:
+            note = json.loads(sidecar.read_text())
+            if note["preimage"] != self.preimage or not sidecar.with_suffix(".safetensors").exists():
+                raise ValueError("foreign or incomplete")
+            rows, columns = note["rows"], note["columns"]
+            self._costs[sidecar] = Cost(float(note["token_layers"]), float(note["seconds"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            self._reject(sidecar)
+            return
+        for column in columns:
+            self._index.setdefault(column, {}).update({row: (sidecar, i) for i, row in enumerate(rows)})
+
+    def _read(self, sidecar: Path) -> dict[str, list[np.ndarray] | np.ndarray] | None:
+        """A shard's columns, verified once per process; None (and gone) where it is not what it says."""
+        if sidecar not in self._open:
+            try:
+                note = json.loads(sidecar.read_text())
+                file = sidecar.with_suffix(".safetensors")
+                if hashlib.file_digest(file.open("rb"), "sha256").hexdigest() != note["sha256"]:
+                    raise ValueError("its content changed")
+                tensors = load_file(file)
+                self._open[sidecar] = {column: _rows(tensors, column) for column in note["columns"]}
+                os.utime(sidecar)
+            except (OSError, ValueError, KeyError, SafetensorError):
+                self._reject(sidecar)
+                self._open[sidecar] = None
+        return self._open[sidecar]
+
+    def _reject(self, sidecar: Path) -> None:
+        _LOG.warning("The cached shard %s is torn or foreign; it is dropped and computed anew.", sidecar.name)
+        self._costs.pop(sidecar, None)
+        drop(sidecar)
+
+
+def drop(sidecar: Path) -> None:
+    """Deletes a shard, sidecar first, so that no reader trusts half of it."""
+    sidecar.unlink(missing_ok=True)
+    sidecar.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _rows(tensors: Mapping[str, np.ndarray], column: str) -> list[np.ndarray] | np.ndarray:
+    lengths = tensors.get(f"{column}/lengths")
+    if lengths is None:
+        return tensors[column]
+    return np.split(tensors[column], np.cumsum(lengths)[:-1])
+
+
+def _into_place(scratch: Path, target: Path) -> None:
+    with scratch.open("rb") as file:
+        os.fsync(file.fileno())
+    scratch.rename(target)

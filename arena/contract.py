@@ -1,0 +1,200 @@
+"""The nouns of Fairfight. No behaviour beyond picking rows; see DESIGN section 2.
+
+Constructors of contenders only store hyperparameters; `fit` learns, names ending in `_` hold what it
+learned, and it returns `self` (scikit-learn's contract).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from arena.lab import Lab
+
+
+class FairfightError(Exception):
+    """A user's mistake or a missing thing, told in one sentence that names the cause and the remedy."""
+
+
+class OverBudget(FairfightError):
+    """A contender spent more than its budget allows; its record says `over_budget`."""
+
+
+Pooling = Literal["last", "mean", "max", "tokens"]
+POOLINGS: tuple[Pooling, ...] = ("last", "mean", "max", "tokens")
+
+
+class Site(NamedTuple):
+    """A place to read the residual stream: after block `layer` (0-based; `resid_post`), pooled.
+
+    `last` is the last token; `mean` and `max` run over all tokens but the first, which carries the
+    attention sink's massive norm; `tokens` keeps them all. `chat` reads the prompt as a user's turn
+    of the chat template, up to where the model would answer.
+    """
+
+    layer: int
+    pooling: Pooling = "last"
+    chat: bool = False
+
+
+Sites = frozenset[Site]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """n prompts and what may be known of them."""
+
+    ids: tuple[str, ...]  # content ids, stable across runs
+    prompts: tuple[str, ...]
+    labels: np.ndarray | None  # [n] int class ids; None wherever a contender answers
+    groups: np.ndarray  # [n] int cluster ids: what splits keep whole and statistics resample
+    completions: tuple[str, ...] | None = None
+    contrast: tuple[str, ...] | None = None  # the dispreferred or opposite completion
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: np.ndarray | Sequence[int]) -> Examples:
+        """The examples at `rows` (indices, in that order)."""
+        rows = np.asarray(rows, dtype=int)
+
+        def pick(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+            return None if values is None else tuple(values[i] for i in rows)
+
+        return Examples(
+            ids=tuple(self.ids[i] for i in rows),
+            prompts=tuple(self.prompts[i] for i in rows),
+            labels=None if self.labels is None else self.labels[rows],
+            groups=self.groups[rows],
+            completions=pick(self.completions),
+            contrast=pick(self.contrast),
+        )
+
+    def unlabelled(self) -> Examples:
+        """The same examples as a contender sees them when it answers."""
+        return replace(self, labels=None)
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What a person would be told: the question, the classes and the words that name them."""
+
+    question: str
+    classes: tuple[str, ...]
+    words: tuple[str, ...]  # one label word per class, as an answer to the question
+    noun: str = "text"  # what a prompt is: a review, a name, a statement
+
+
+@dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
+class Regime:
+    """How much data a contender gets.
+
+    labels: train and dev together. test: rows of the half that is answered. folds: of the
+    cross-validation that all contenders share. shrink: the least share of `labels` that a small
+    data set may give instead (1: all of them or none).
+    """
+
+    name: str
+    labels: int
+    test: int
+    folds: int
+    shrink: float = 1.0
+
+
+@dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
+class Budget:
+    """What a contender may spend: hyperparameter trials, and LM tokens (None: no limit)."""
+
+    name: str
+    trials: int
+    lm_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One concept of a task (most tasks have one): its data and the folds shared by all contenders."""
+
+    name: str
+    brief: Brief
+    train: Examples  # train and dev together
+    folds: np.ndarray  # [train] int: the fold in which a row is held out
+    public: Examples
+    lockbox: Examples
+
+
+@dataclass(frozen=True)
+class Split:
+    parts: tuple[Part, ...]
+    cleaning: Mapping[str, Any]  # what cleaning removed, how many rows and groups remain
+
+
+@dataclass(frozen=True)
+class TaskMeta:
+    """Who a task is. `params` holds everything beside name, version and revision that changes it."""
+
+    name: str
+    version: int
+    track: str
+    family: str  # tasks of one family are not independent evidence
+    source: str
+    revision: str  # content hash of what the task is made from
+    licence: str
+    citation: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    meta: TaskMeta
+    brief: Brief
+    max_tokens: int
+
+    def split(self, regime: Regime, seed: int) -> Split: ...
+
+
+@dataclass(frozen=True)
+class ContenderMeta:
+    """Who a contender is. `access` says what it uses: labels, description, gradients, internals, ..."""
+
+    name: str
+    version: int
+    family: Literal["method", "baseline", "control"]
+    access: tuple[str, ...]
+    control: str | None = None  # the matched control without which a method's wins are void
+
+
+class Detector(Protocol):
+    """Track `detect`: text in, class scores out."""
+
+    meta: ContenderMeta
+
+    def wants(self, layers: int) -> Sites:
+        """Sites and poolings that these hyperparameters need of a model with `layers` blocks."""
+        ...
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self: ...
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        """Class scores, [n, classes] (higher: likelier), or [draws, n, classes] where the contender
+        is an average over random draws. `asked.labels` is None."""
+        ...
+
+
+def depth(layer: int | float, layers: int) -> int:
+    """The block that `layer` names: an int is a block (0-based), a float in [0, 1) a share of the depth."""
+    block = round(layer * layers) if isinstance(layer, float) else int(layer)
+    if isinstance(layer, float) and not 0 <= layer <= 1:
+        raise FairfightError(
+            f"layer={layer} is no share of the depth; give a float from 0 to 1 or a block 0..{layers - 1}."
+        )
+    if isinstance(layer, float):
+        block = min(block, layers - 1)
+    if not 0 <= block < layers:
+        raise FairfightError(
+            f"layer={layer} does not exist: the model has {layers} blocks; "
+            f"choose 0..{layers - 1}, or a float from 0 to 1 for a share of the depth."
+        )
+    return block

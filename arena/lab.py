@@ -1,0 +1,95 @@
+"""The Lab: the only door to the model, and therefore the meter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from arena.cache import digest
+from arena.contract import Site
+from arena.meter import Meter
+
+if TYPE_CHECKING:
+    from arena.activations import Reader
+
+
+class Lab:
+    """What a contender may ask of the model. One per cell; the reader and its cache are shared.
+
+    `rng` is seeded from the cell (and by the runner anew before each fit), so that no result depends
+    on the order in which cells run.
+    """
+
+    def __init__(self, reader: Reader, meter: Meter, seed: int) -> None:
+        self._reader = reader
+        self.meter = meter
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder blocks of the model."""
+        return self._reader.loaded.layers
+
+    def reseed(self, *stream: int) -> None:
+        """A fresh generator for one piece of work, the same in every run of the cell."""
+        self.rng = np.random.default_rng([self.seed, *stream])
+
+    def activations(self, prompts: Sequence[str], site: Site) -> np.ndarray:
+        """Residual stream at `site`, [n, d] float32 (mean, max, last pooling)."""
+        return np.stack(self._get(prompts, site))
+
+    def token_activations(self, prompts: Sequence[str], layer: int, chat: bool = False) -> list[np.ndarray]:
+        """Residual stream after block `layer` at every token (the first included): n arrays [tokens, d]."""
+        return self._get(prompts, Site(layer, "tokens", chat))
+
+    def logprobs(self, prompts: Sequence[str], continuations: Sequence[str], chat: bool = True) -> np.ndarray:
+        """log p(continuation | prompt), [n, continuations] float32, in nats, summed over tokens.
+
+        With `chat` the prompt is a user's turn and the continuation the answer's beginning (models
+        without a chat template read it raw).
+        """
+        from arena.logprobs import continuation_ids, logprobs, shared_prefix
+
+        with self.meter.door():
+            values = logprobs(self._reader, prompts, continuations, chat)
+            prefix = shared_prefix(self._reader, prompts, chat)
+            extra = sum(len(c) - 1 for c in continuation_ids(self._reader, continuations, chat))
+            rate = self._reader.shelf("logprobs", chat).rate()
+            if prefix:
+                head = self._reader.ids(prompts[0], chat)[:prefix]
+                self.meter.charge(f"prefix:{digest(*map(str, head))}", prefix, self.layers, rate)
+            words = digest(*continuations)
+            for prompt in dict.fromkeys(prompts):
+                tokens = len(self._reader.ids(prompt, chat)) - prefix + extra
+                self.meter.charge(f"logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
+        self.meter.check()
+        return values
+
+    def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
+        with self.meter.door():
+            values = self._reader.get(prompts, site)
+            rate = self._reader.shelf("activations", site.chat).rate()
+            for prompt in dict.fromkeys(prompts):
+                tokens = len(self._reader.ids(prompt, site.chat))
+                self.meter.charge(f"read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)
+        self.meter.check()
+        return values
+
+
+def cut(reader: Reader, prompts: Sequence[str], max_tokens: int) -> tuple[list[str], int]:
+    """Prompts shortened from the left to `max_tokens` tokens, and how many were; all contenders see these."""
+    tokenizer = reader.loaded.tokenizer
+    short, count = [], 0
+    for prompt in prompts:
+        ids = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+        if len(ids["input_ids"]) > max_tokens:
+            count += 1
+            if tokenizer.is_fast:
+                prompt = prompt[ids["offset_mapping"][-max_tokens][0] :]
+            else:
+                prompt = tokenizer.decode(ids["input_ids"][-max_tokens:])
+        short.append(prompt)
+    return short, count

@@ -1,0 +1,97 @@
+"""Log-probabilities of continuations, with the prompts' shared prefix encoded once."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from arena.activations import Reader, batches, pad, token_bar
+from arena.cache import Cost, digest
+
+MIN_PREFIX = 8  # shorter prefixes are not worth a cache of their own
+
+
+def shared_prefix(reader: Reader, prompts: Sequence[str], chat: bool) -> int:
+    """Number of leading tokens that all prompts share, short of their last token; 0 for a single prompt."""
+    ids = [reader.ids(prompt, chat) for prompt in dict.fromkeys(prompts)]
+    if len(ids) < 2:
+        return 0
+    length = min(len(os.path.commonprefix(ids)), min(map(len, ids)) - 1)
+    return length if length >= MIN_PREFIX else 0
+
+
+def continuation_ids(reader: Reader, continuations: Sequence[str], chat: bool) -> list[list[int]]:
+    """Token ids of continuations; after raw text they begin with a space."""
+    tokenizer = reader.loaded.tokenizer
+    space = "" if chat and tokenizer.chat_template else " "
+    return [list(tokenizer(space + c, add_special_tokens=False)["input_ids"]) for c in continuations]
+
+
+def logprobs(reader: Reader, prompts: Sequence[str], continuations: Sequence[str], chat: bool) -> np.ndarray:
+    """Sum of log p(token | prompt, tokens before) over each continuation, [prompts, continuations], cached."""
+    shelf = reader.shelf("logprobs", chat)
+    column = digest(*continuations)
+    rows = [digest(prompt) for prompt in prompts]
+    found = shelf.find(column, rows)
+    missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
+    if missing:
+        start = time.perf_counter()
+        values, tokens = _compute(reader, missing, continuation_ids(reader, continuations, chat), chat)
+        cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start)
+        shelf.put([digest(p) for p in missing], {column: list(values)}, cost)
+        found |= shelf.find(column, rows)
+    return np.stack([found[row] for row in rows])
+
+
+@torch.inference_mode()
+def _compute(
+    reader: Reader, prompts: list[str], continuations: list[list[int]], chat: bool
+) -> tuple[np.ndarray, int]:
+    """The values, [prompts, continuations], and the tokens read for them.
+
+    Continuations that differ in their last token only share one sequence, so label words of one token
+    each cost a single pass.
+    """
+    loaded = reader.loaded
+    prefix = shared_prefix(reader, prompts, chat)
+    past = None
+    if prefix:
+        first, _ = pad([reader.ids(prompts[0], chat)[:prefix]], loaded.device)
+        past = loaded.model.base_model(input_ids=first, use_cache=True).past_key_values
+    values = np.zeros((len(prompts), len(continuations)), dtype=np.float32)
+    tokens = prefix
+    for head in sorted({tuple(c[:-1]) for c in continuations}):
+        asked = [k for k, c in enumerate(continuations) if tuple(c[:-1]) == head]
+        ids = {i: reader.ids(p, chat)[prefix:] + list(head) for i, p in enumerate(prompts)}
+        total = sum(map(len, ids.values()))
+        tokens += total
+        with token_bar(total, f"asking {loaded.name}") as bar:
+            for batch in batches(ids, loaded.device):
+                log_p = _log_p(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
+                for k in asked:
+                    targets = torch.tensor(continuations[k], device=loaded.device)
+                    values[batch, k] = log_p[:, torch.arange(len(targets)), targets].sum(1).cpu().numpy()
+                bar.update(sum(len(ids[i]) for i in batch))
+    return values, tokens
+
+
+def _log_p(model: Any, ids: list[list[int]], past: Any, last: int, device: str) -> torch.Tensor:
+    """Log-probabilities of the next token at the `last` final positions of each row, [rows, last, vocabulary]."""
+    batch, lengths = pad(ids, device)
+    cache = None
+    if past is not None:
+        cache = copy.deepcopy(past)
+        cache.batch_repeat_interleave(len(ids))
+    at = torch.tensor([[n - last + j for j in range(last)] for n in lengths], device=device)
+    kept = at.unique()
+    logits = model(
+        input_ids=batch, past_key_values=cache, use_cache=cache is not None, logits_to_keep=kept
+    ).logits.float()
+    column = torch.searchsorted(kept, at)
+    return logits[torch.arange(len(ids), device=device)[:, None], column].log_softmax(-1)

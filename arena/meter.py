@@ -1,0 +1,102 @@
+"""The meter at the door: what a contender would have cost standing alone, and what it really took.
+
+A contender is charged its distinct prompts' tokens times the blocks that it made them pass, whatever the
+cache or other contenders saved; seconds are that work at the measured rate, plus its own seconds outside
+the model.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from arena.contract import FairfightError, OverBudget
+
+TOTAL = "total"
+
+
+class Ledger:
+    """Charges of one phase: each distinct piece of work is charged once, at its deepest."""
+
+    def __init__(self) -> None:
+        self.work: dict[str, tuple[int, int, float]] = {}  # piece -> tokens, blocks, seconds
+        self.own_seconds = 0.0
+        self.real_seconds = 0.0
+
+    def charge(self, piece: str, tokens: int, blocks: int, rate: float) -> None:
+        if piece not in self.work or self.work[piece][1] < blocks:
+            self.work[piece] = (tokens, blocks, tokens * blocks * rate)
+
+    def summary(self, layers: int) -> dict[str, float]:
+        """lm_tokens counts a token that passed all `layers` blocks as one, half of them as a half."""
+        token_layers = sum(tokens * blocks for tokens, blocks, _ in self.work.values())
+        lm_seconds = sum(seconds for _, _, seconds in self.work.values())
+        return {
+            "forward_tokens": sum(tokens for tokens, _, _ in self.work.values()),
+            "token_layers": token_layers,
+            "lm_tokens": round(token_layers / layers, 1),
+            "seconds": round(lm_seconds + self.own_seconds, 4),
+            "own_seconds": round(self.own_seconds, 4),
+            "real_seconds": round(self.real_seconds, 4),
+        }
+
+
+class Meter:
+    """Ledgers per phase (`selection`, `fit`, `query`, ...) and over the phases that count."""
+
+    def __init__(self, layers: int, max_lm_tokens: int | None = None) -> None:
+        self.layers = layers
+        self.max_lm_tokens = max_lm_tokens
+        self.ledgers: dict[str, Ledger] = {TOTAL: Ledger()}
+        self._open: list[Ledger] = []
+        self._inside = 0.0
+
+    @contextmanager
+    def phase(self, name: str, counts: bool = True) -> Iterator[None]:
+        """Books what happens inside on phase `name`, and on the total if it counts."""
+        if self._open:
+            raise FairfightError(f"Phase {name!r} was opened inside another; phases do not nest.")
+        ledgers = [self.ledgers.setdefault(name, Ledger())] + ([self.ledgers[TOTAL]] if counts else [])
+        self._open, self._inside, start = ledgers, 0.0, time.perf_counter()
+        try:
+            yield
+        finally:
+            real = time.perf_counter() - start
+            for ledger in ledgers:
+                ledger.real_seconds += real
+                ledger.own_seconds += max(real - self._inside, 0.0)
+            self._open = []
+
+    @contextmanager
+    def door(self) -> Iterator[None]:
+        """Time spent in the model or its cache is not the contender's own."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._inside += time.perf_counter() - start
+
+    def charge(self, piece: str, tokens: int, blocks: int, rate: float) -> None:
+        """One piece of LM work: `tokens` through `blocks` blocks at `rate` seconds per token and block."""
+        for ledger in self._open:
+            ledger.charge(piece, tokens, blocks, rate)
+
+    def check(self) -> None:
+        """Raises `OverBudget` once the total passes the budget."""
+        spent = self.ledgers[TOTAL].summary(self.layers)["lm_tokens"]
+        if self.max_lm_tokens is not None and spent > self.max_lm_tokens:
+            raise OverBudget(
+                f"It spent {spent:.0f} LM tokens and the budget allows {self.max_lm_tokens}; "
+                f"raise budget.lm_tokens or give it fewer trials."
+            )
+
+    def spent(self) -> dict[str, Any]:
+        """Every phase's charges, the total, and the peak memory of the process so far in MiB."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {name: ledger.summary(self.layers) for name, ledger in self.ledgers.items()} | {
+            "peak_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+        }

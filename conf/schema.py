@@ -1,0 +1,81 @@
+"""The typed frame of the configuration; the leaves are plain YAML. Typos fail at compose time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from arena.contract import Budget, Regime
+from arena.models import ModelSpec
+
+
+@dataclass
+class CacheConfig:
+    """The activation cache: its folder (None: the project's cache folder) and its limit."""
+
+    dir: str | None = None
+    max_gb: float = 20.0
+
+
+@dataclass
+class TrackingConfig:
+    """Weights & Biases: online | offline | disabled."""
+
+    mode: str = "offline"
+    project: str = "fairfight"
+
+
+@dataclass
+class RunConfig:
+    """`fairfight run`: one task x model, any number of contenders and seeds."""
+
+    task: Any = MISSING
+    contender: dict[str, Any] = field(default_factory=dict)
+    model: ModelSpec = MISSING
+    regime: Regime = MISSING
+    budget: Budget = MISSING
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    name: str = "adhoc"  # of the experiment; groups runs in W&B, changes no result
+    seeds: list[int] = field(default_factory=lambda: [0])
+    half: str = "public"  # the half of the test that is answered; `lockbox` is opened only by saying so
+    store: str = "runs"
+    resume: str = "missing"  # what to run: missing | failed (and missing) | always | never
+    trusted: list[str] = field(default_factory=list)  # packages beside ours that _target_ may name
+
+
+@dataclass
+class LeaderboardConfig:
+    """`fairfight leaderboard`: tables from the records alone. Filters are names; None takes all."""
+
+    store: str = "runs"
+    out: str | None = None  # folder for leaderboard.{md,csv,json}; None: <store>/leaderboard
+    format: str = "markdown"  # what stdout gets: markdown | csv | json
+    half: str = "public"
+    task: str | None = None
+    regime: str | None = None
+    model: str | None = None
+
+
+@dataclass
+class FiguresConfig:
+    """`fairfight figures`: one PNG and one PDF per figure and board, from the records alone."""
+
+    figure: dict[str, Any] = field(default_factory=dict)
+    store: str = "runs"
+    out: str | None = None  # folder; None: <store>/figures
+    half: str = "public"
+    task: str | None = None
+    regime: str | None = None
+    model: str | None = None
+
+
+def register() -> None:
+    """Makes the schemas known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=RunConfig)
+    store.store(name="leaderboard_schema", node=LeaderboardConfig)
+    store.store(name="figures_schema", node=FiguresConfig)

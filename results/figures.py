@@ -1,0 +1,125 @@
+"""Figures for a paper, from the tables of the leaderboard. Regenerating one gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from results.leaderboard import Score, Table
+
+# Okabe and Ito's colours, which colour-blind readers tell apart; a marker besides, for grey printing.
+STYLE = {
+    "method": {"color": "#D55E00", "marker": "o"},
+    "baseline": {"color": "#0072B2", "marker": "s"},
+    "control": {"color": "#7F7F7F", "marker": "^"},
+}
+FLOOR = {"auroc": 0.5}
+TITLES = {"auroc": "AUROC", "accuracy": "Accuracy", "f1": "F1", "balanced_accuracy": "Balanced accuracy",
+          "ece": "Expected calibration error", "brier": "Brier score"}  # fmt: skip
+_RC = {
+    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8,
+    "legend.frameon": False, "pdf.fonttype": 42, "svg.hashsalt": "fairfight",
+}  # fmt: skip
+
+
+def scores(table: Table, metric: str, width: float) -> Figure:
+    """Every contender on every task, with 95 % intervals; the mean over tasks on the left."""
+    panels = [*(["all"] if any(s.task == "all" for s in table.scores) else []), *table.tasks]
+    order = list(reversed(table.contenders))
+    height = 0.9 + 0.2 * len(order)
+    columns = min(len(panels), 5)
+    lines = -(-len(panels) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False)
+    for axis, task in zip(axes.flat, panels, strict=False):
+        _dots(axis, [table.find(task, c, metric) for c in order])
+        axis.set_title("mean over tasks" if task == "all" else task, fontweight="bold" if task == "all" else None)
+        axis.set_yticks(range(len(order)), order)
+        if metric in FLOOR:
+            axis.axvline(FLOOR[metric], color="black", linewidth=0.6, linestyle=":")
+        axis.grid(axis="x", linewidth=0.3)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    figure.supxlabel(f"{TITLES[metric]} (95 % interval)", fontsize=8)
+    _legend(figure, table)
+    return figure
+
+
+def cost(table: Table, metric: str, width: float) -> Figure:
+    """Mean score against LM tokens, as if each contender stood alone; the frontier is drawn."""
+    figure, axis = plt.subplots(figsize=(width, width * 0.72))
+    found = [s for c in table.contenders if (s := table.find("all", c, metric))]
+    for s in found:
+        low, high = s.estimate.low, s.estimate.high
+        error = None if low is None or high is None else [[s.estimate.value - low], [high - s.estimate.value]]
+        axis.errorbar(_x(s), s.estimate.value, error, fmt="none", ecolor=STYLE[s.family]["color"], elinewidth=0.8)
+        axis.scatter([_x(s)], [s.estimate.value], s=22, zorder=3, **STYLE[s.family])
+        axis.annotate(s.contender, (_x(s), s.estimate.value), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    best, frontier = float("-inf"), []
+    for s in sorted(found, key=lambda s: (_x(s), -s.estimate.value)):
+        if s.estimate.value > best:
+            best = s.estimate.value
+            frontier.append((_x(s), best))
+    axis.step(*zip(*frontier, strict=True), where="post", color="black", linewidth=0.6, linestyle="--", zorder=1)
+    axis.set_xscale("symlog", linthresh=100)
+    axis.set_xlim(left=-20)
+    axis.margins(x=0.2)
+    axis.set_xlabel("LM tokens for all tasks: selection, fit and queries (full-depth equivalents)")
+    axis.set_ylabel(f"mean {TITLES[metric]} (95 % interval)")
+    if metric in FLOOR:
+        axis.axhline(FLOOR[metric], color="black", linewidth=0.6, linestyle=":")
+    _legend(figure, table)
+    return figure
+
+
+KINDS: dict[str, Callable[[Table, str, float], Figure]] = {"scores": scores, "cost": cost}
+
+
+def save(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """One PNG (300 dpi) and one PDF without dates, so that the same records give the same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.png", folder / f"{name}.pdf"]
+    figure.savefig(paths[0], dpi=300, metadata={"Software": None})
+    figure.savefig(paths[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    plt.close(figure)
+    return paths
+
+
+def draw(kind: str, table: Table, metric: str, width: float) -> Figure:
+    """A figure of one kind for one board."""
+    with plt.rc_context(_RC):
+        figure = KINDS[kind](table, metric, width)
+        b = table.board
+        figure.suptitle(f"{b.model}, {b.track}, regime {b.regime}, budget {b.budget}, {b.half} half", fontsize=7)
+        figure.tight_layout(rect=(0, 0.04, 1, 1))
+    return figure
+
+
+def _dots(axis: Any, found: Sequence[Score | None]) -> None:
+    for y, s in enumerate(found):
+        if s is None:
+            continue
+        e, style = s.estimate, STYLE[s.family]
+        if e.low is not None and e.high is not None:
+            axis.plot([e.low, e.high], [y, y], color=style["color"], linewidth=1.2, solid_capstyle="butt")
+        axis.scatter([e.value], [y], s=16, zorder=3, **style)
+
+
+def _x(score: Score) -> float:
+    return score.lm_tokens
+
+
+def _legend(figure: Figure, table: Table) -> None:
+    present = {s.family for s in table.scores}
+    handles = [
+        plt.Line2D([], [], linestyle="", markersize=4, label=family, **style)  # type: ignore[arg-type]
+        for family, style in STYLE.items()
+        if family in present
+    ]
+    figure.legend(handles=handles, loc="lower center", ncol=3, fontsize=7)

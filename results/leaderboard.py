@@ -1,0 +1,342 @@
+"""The leaderboard, from records alone: one board per track, regime, budget, model and half.
+
+Within a task a value is the mean over seeds, its interval for other examples and seeds. Aggregates are
+given only to contenders that have every cell of the board; the others stand below with their coverage.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from results.metrics import METRICS, evaluate
+from results.record import Record, canonical
+from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS, Estimate, bootstrap_weights, over_seeds, over_tasks
+
+FIELDS = (
+    "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
+    "budget", "half", "groups", "lm_tokens", "seconds",
+)  # fmt: skip
+MAIN = "auroc"
+
+
+@dataclass(frozen=True)
+class Board:
+    """What may be compared: cells that differ in task, contender and seed alone."""
+
+    track: str
+    regime: str
+    budget: str
+    model: str
+    half: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """One contender on one task (or on all): a metric's estimate and what it took."""
+
+    board: Board
+    task: str
+    contender: str
+    family: str
+    metric: str
+    estimate: Estimate
+    seeds: int
+    n: int
+    groups: int
+    lm_tokens: float  # per cell: selection, fit and queries, as if standing alone
+    seconds: float
+
+    def row(self) -> dict[str, Any]:
+        b, e = self.board, self.estimate
+        values = (
+            b.track, self.task, b.regime, b.model, self.contender, self.family, self.metric, _round(e.value),
+            _round(e.low), _round(e.high), self.seeds, self.n, b.budget, b.half, self.groups,
+            round(self.lm_tokens, 1), round(self.seconds, 2),
+        )  # fmt: skip
+        return dict(zip(FIELDS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A board's scores, who is complete, and the cells that are missing or failed."""
+
+    board: Board
+    tasks: tuple[str, ...]
+    families: Mapping[str, str]  # of tasks
+    contenders: tuple[str, ...]  # complete ones by mean AUROC, then the others
+    coverage: Mapping[str, tuple[int, int]]  # cells that are ok, cells of the board
+    access: Mapping[str, tuple[str, ...]]
+    scores: tuple[Score, ...]
+    failures: tuple[str, ...]
+
+    def complete(self, contender: str) -> bool:
+        have, of = self.coverage[contender]
+        return have == of
+
+    def find(self, task: str, contender: str, metric: str = MAIN) -> Score | None:
+        for s in self.scores:
+            if (s.task, s.contender, s.metric) == (task, contender, metric):
+                return s
+        return None
+
+
+def build(records: Iterable[Record]) -> list[Table]:
+    """The tables of some records, in a fixed order."""
+    records = sorted(records, key=lambda r: r.key)
+    name = _Names(records)
+    boards: dict[Board, list[Record]] = {}
+    for r in records:
+        board = Board(r.cell.track, name("regime", r), name("budget", r), name("model", r), r.cell.half)
+        boards.setdefault(board, []).append(r)
+    return [_table(board, boards[board], name) for board in sorted(boards, key=repr)]
+
+
+def _table(board: Board, records: list[Record], name: _Names) -> Table:
+    cells: dict[tuple[str, str], list[Record]] = {}
+    for r in records:
+        cells.setdefault((name("task", r), name("contender", r)), []).append(r)
+    tasks = sorted({task for task, _ in cells})
+    contenders = sorted({contender for _, contender in cells})
+    about = {name("contender", r): r for r in records}
+    families = {name("task", r): str(r.about["task_family"]) for r in records}
+    seeds = {task: {r.cell.seed for r in records if name("task", r) == task} for task in tasks}
+    due = sum(len(s) for s in seeds.values())
+    scores: list[Score] = []
+    coverage = {}
+    for contender in contenders:
+        ok = {t: [r for r in cells.get((t, contender), []) if r.status == "ok"] for t in tasks}
+        coverage[contender] = (sum(map(len, ok.values())), due)
+        mine = [s for t in tasks if ok[t] for s in _scores(board, t, contender, ok[t])]
+        scores += mine
+        if coverage[contender][0] == due:
+            scores += _aggregate(board, contender, mine, families)
+    ranked = {s.contender: s.estimate.value for s in scores if s.task == "all" and s.metric == MAIN}
+    return Table(
+        board=board,
+        tasks=tuple(tasks),
+        families=families,
+        contenders=tuple(sorted(contenders, key=lambda c: (c not in ranked, -ranked.get(c, 0.0), c))),
+        coverage=coverage,
+        access={c: tuple(r.about["access"]) for c, r in about.items()},
+        scores=tuple(scores),
+        failures=tuple(
+            f"{name('task', r)} x {name('contender', r)}, seed {r.cell.seed} ({r.status}): {r.error}"
+            for r in records
+            if r.status != "ok"
+        ),
+    )
+
+
+def _scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
+    """Every metric of one contender on one task, over its seeds."""
+    values: dict[str, list[float]] = {m: [] for m in METRICS}
+    resampled: dict[str, list[np.ndarray]] = {m: [] for m in METRICS}
+    for r in records:
+        assert r.test is not None and r.dev is not None
+        weights = bootstrap_weights(r.test.group, r.test.truth)
+        both = np.concatenate([np.ones((1, len(r.test.truth))), weights])
+        for metric, measured in evaluate(r.test, r.dev, both).items():
+            values[metric].append(float(measured[0]))
+            resampled[metric].append(measured[1:])
+    first = records[0]
+    assert first.test is not None
+    groups = len(np.unique(first.test.group))
+    return [
+        Score(
+            board, task, contender, str(first.about["contender_family"]), metric,
+            over_seeds(np.array(values[metric]), np.array(resampled[metric]), groups),
+            len(records), len(first.test.id), groups, _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
+        )
+        for metric in METRICS
+    ]  # fmt: skip
+
+
+def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Mapping[str, str]) -> list[Score]:
+    """Means over the board's tasks; spend is summed over them."""
+    found = []
+    for metric in METRICS:
+        s = [x for x in mine if x.metric == metric]
+        found.append(
+            Score(
+                board, "all", contender, s[0].family, metric,
+                over_tasks([x.estimate for x in s], [families[x.task] for x in s]),
+                min(x.seeds for x in s), sum(x.n for x in s), sum(x.groups for x in s),
+                sum(x.lm_tokens for x in s), sum(x.seconds for x in s),
+            )
+        )  # fmt: skip
+    return found
+
+
+def _mean_spent(records: list[Record], what: str) -> float:
+    return float(np.mean([r.spent["total"][what] for r in records]))
+
+
+class _Names:
+    """Short names for what cells are made of; where one name has several identities, what differs is added."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
+        for r in records:
+            for kind in ("task", "contender", "regime", "budget", "model"):
+                identity = _identity(kind, r)
+                found.setdefault((kind, _name(kind, r)), {})[canonical(identity)] = _flat(identity)
+        self._labels: dict[tuple[str, str, str], str] = {}
+        for (kind, name), variants in found.items():
+            names = {k for flat in variants.values() for k in flat}
+            differing = sorted(k for k in names if len({flat.get(k) for flat in variants.values()}) > 1)
+            for identity, flat in variants.items():
+                extra = ", ".join(f"{k}={flat.get(k, '-')[:24]}" for k in differing)
+                self._labels[kind, name, identity] = f"{name} [{extra}]" if extra else name
+
+    def __call__(self, kind: str, record: Record) -> str:
+        return self._labels[kind, _name(kind, record), canonical(_identity(kind, record))]
+
+
+def _identity(kind: str, record: Record) -> Mapping[str, Any]:
+    identity: Mapping[str, Any] = getattr(record.cell, kind)
+    return identity
+
+
+def _name(kind: str, record: Record) -> str:
+    return str(record.about["model"] if kind == "model" else _identity(kind, record)["name"])
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Leaves of nested mappings by their last key, or by their path where it is ambiguous."""
+    if not isinstance(value, Mapping):
+        return {prefix: canonical(value)}
+    leaves: dict[str, str] = {}
+    for k, v in value.items():
+        leaves |= _flat(v, f"{prefix}.{k}" if prefix and prefix not in {"params"} else str(k))
+    return leaves
+
+
+def rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """The leaderboard as data: one row per board, task (`all`: the aggregate), contender and metric."""
+    found = [s.row() for table in tables for s in table.scores]
+    return sorted(found, key=lambda r: tuple(str(r[f]) for f in ("track", "regime", "budget", "model", "half", "task")))
+
+
+def as_json(tables: Sequence[Table]) -> str:
+    return json.dumps(rows(tables), indent=1, allow_nan=False)
+
+
+def as_csv(tables: Sequence[Table]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows(tables))
+    return out.getvalue()
+
+
+def as_markdown(tables: Sequence[Table]) -> str:
+    return "\n\n".join(_markdown(table) for table in tables) + "\n"
+
+
+def _markdown(t: Table) -> str:
+    b = t.board
+    seeds = sorted({s.seeds for s in t.scores})
+    lines = [
+        f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget} · {b.half} half",
+        "",
+        f"AUROC with 95 % intervals; {len(t.tasks)} task(s), {' or '.join(map(str, seeds)) or 'no'} seed(s). "
+        + _what_intervals_say(t)
+        + " LM tokens (full-depth equivalents) and seconds are what a contender would have cost standing alone: "
+        "selection, fit and queries, mean over seeds, summed over tasks.",
+        "",
+    ]
+    header = ["#", "contender", "family", "mean AUROC", *t.tasks, "accuracy", "ECE", "LM tokens", "seconds", "uses"]
+    table = [header]
+    rank = 0
+    for contender in t.contenders:
+        rank += t.complete(contender)
+        table.append(_line(t, contender, str(rank) if t.complete(contender) else "–"))
+    lines += _aligned(table)
+    lines += _notes(t)
+    return "\n".join(lines)
+
+
+def _what_intervals_say(t: Table) -> str:
+    families = len(set(t.families.values()))
+    if families >= FEWEST_FAMILIES:
+        return f"The mean is over {families} task families, its interval for other families (t)."
+    return (
+        f"The mean's interval is for these tasks with other examples and seeds: {families} "
+        f"famil{'y' if families == 1 else 'ies'} of tasks are too few to speak of other tasks (it takes {FEWEST_FAMILIES})."
+    )
+
+
+def _line(t: Table, contender: str, rank: str) -> list[str]:
+    every = t.find("all", contender)
+    accuracy, ece = t.find("all", contender, "accuracy"), t.find("all", contender, "ece")
+    own = [s for s in t.scores if s.contender == contender and s.metric == MAIN and s.task != "all"]
+    have, of = t.coverage[contender]
+    return [
+        rank,
+        contender,
+        own[0].family if own else "",
+        _cell(every) if every else f"{have}/{of} cells",
+        *(_cell(t.find(task, contender)) for task in t.tasks),
+        f"{accuracy.estimate.value:.3f}" if accuracy else "–",
+        f"{ece.estimate.value:.3f}" if ece else "–",
+        f"{every.lm_tokens:,.0f}" if every else "–",
+        f"{every.seconds:,.1f}" if every else "–",
+        ", ".join(t.access.get(contender, ())),
+    ]
+
+
+def _cell(score: Score | None) -> str:
+    if score is None:
+        return "–"
+    e = score.estimate
+    if e.low is None or e.high is None:
+        return f"{e.value:.3f}"
+    return f"{e.value:.3f} [{e.low:.2f}, {e.high:.2f}]"
+
+
+def _notes(t: Table) -> list[str]:
+    lines = []
+    few = sorted({f"{s.task} ({s.groups})" for s in t.scores if s.task != "all" and s.groups < FEWEST_GROUPS})
+    if few:
+        lines += ["", f"Too few groups for a verdict (fewer than {FEWEST_GROUPS}): {', '.join(few)}."]
+    sizes = sorted({f"{s.task} {s.n} ({s.groups})" for s in t.scores if s.task != "all"})
+    lines += ["", f"Test rows (groups): {', '.join(sizes)}."]
+    incomplete = [c for c in t.contenders if not t.complete(c)]
+    if incomplete:
+        lines += ["", f"Not ranked, for lack of cells: {', '.join(incomplete)}."]
+    if t.failures:
+        lines += ["", "Cells without a result:", "", *(f"- {_escape(line)}" for line in t.failures)]
+    return lines
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """A Markdown table that also reads well as plain text."""
+    cells = [[_escape(c) for c in row] for row in table]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
+    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
+
+
+def write(tables: Sequence[Table], out: Path) -> dict[str, str]:
+    """Writes leaderboard.md, .csv and .json into `out`; returns the three texts by format."""
+    texts = {"markdown": as_markdown(tables), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
+    out.mkdir(parents=True, exist_ok=True)
+    for form, suffix in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
+        (out / f"leaderboard.{suffix}").write_text(texts[form])
+    return texts

@@ -1,0 +1,134 @@
+"""A cell, its identity, and the record of what came out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+KEY_VERSION = 1  # bump when the meaning of a key or of a record changes
+
+Status = Literal["ok", "failed", "over_budget"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What was run: task x contender x model x regime x budget x judge x half x seed.
+
+    Each mapping holds what changes the result (names, versions, revisions, hyperparameters, content
+    hashes) and nothing that does not (class paths, device, batch size, file paths, launcher).
+    """
+
+    track: str
+    task: Mapping[str, Any]
+    contender: Mapping[str, Any]
+    model: Mapping[str, Any]
+    regime: Mapping[str, Any]
+    budget: Mapping[str, Any]
+    half: str  # the half of the test that is answered: public | lockbox
+    seed: int
+    judge: Mapping[str, Any] | None = None
+    contents: Mapping[str, str] = field(default_factory=dict)  # hashes of dictionaries, adapters, ...
+
+
+def key(cell: Cell) -> str:
+    """The cell's identity: sha256 of its canonical JSON and KEY_VERSION."""
+    return hashlib.sha256(canonical({"KEY_VERSION": KEY_VERSION, **asdict(cell)}).encode()).hexdigest()
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys in which 1 and 1.0 are one number; NaN and infinity are refused."""
+    return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Raw answers, one row per example; metrics, thresholds and calibration are derived from them."""
+
+    part: tuple[str, ...]
+    id: tuple[str, ...]
+    group: np.ndarray  # [n] int
+    truth: np.ndarray  # [n] int class ids
+    score: np.ndarray  # [draws, n, classes]; one draw unless the contender averages over random ones
+    fold: np.ndarray | None = None  # [n] for out-of-fold answers
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "part": list(self.part) if len(set(self.part)) > 1 else self.part[0],
+            "id": list(self.id),
+            "group": self.group.tolist(),
+            "truth": self.truth.tolist(),
+            "score": [[[_short(x) for x in row] for row in draw] for draw in self.score.tolist()],
+            "fold": None if self.fold is None else self.fold.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Answers:
+        part = raw["part"]
+        return cls(
+            part=(part,) * len(raw["id"]) if isinstance(part, str) else tuple(part),
+            id=tuple(raw["id"]),
+            group=np.array(raw["group"], dtype=int),
+            truth=np.array(raw["truth"], dtype=int),
+            score=np.array(raw["score"], dtype=float),
+            fold=None if raw["fold"] is None else np.array(raw["fold"], dtype=int),
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """A cell and what came out of it.
+
+    about: facts for reading (families, access, licence, names), outside the identity.
+    test: answers on the asked half by the chosen trial. untuned: the same by trial 1.
+    dev: one out-of-fold answer per train+dev row by the chosen trial, made before any refit.
+    trials: hyperparameters and dev scores of every trial. spent: the meter's account.
+    """
+
+    key: str
+    cell: Cell
+    status: Status
+    about: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    error: str | None = None
+    test: Answers | None = None
+    untuned: Answers | None = None
+    dev: Answers | None = None
+    trials: Sequence[Mapping[str, Any]] = ()
+    chosen: int | None = None
+    spent: Mapping[str, Any] = field(default_factory=dict)
+    cleaning: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        raw: dict[str, Any] = {f: getattr(self, f) for f in self.__dataclass_fields__}
+        raw["cell"] = asdict(self.cell)
+        for name in ("test", "untuned", "dev"):
+            raw[name] = None if raw[name] is None else raw[name].to_json()
+        return json.dumps(raw, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        raw = json.loads(text)
+        raw["cell"] = Cell(**raw["cell"])
+        for name in ("test", "untuned", "dev"):
+            raw[name] = None if raw[name] is None else Answers.from_json(raw[name])
+        return cls(**raw)
+
+
+def _short(value: float) -> float:
+    """Seven significant digits: what a float32 holds."""
+    return float(f"{value:.7g}")

@@ -1,0 +1,114 @@
+"""From the composed configuration to tasks, contenders and cells."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
+from arena.models import ModelIdentity
+from results.record import Cell
+
+OUR_PACKAGES = ("tasks", "methods", "baselines")
+HALVES = ("public", "lockbox")
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A contender as configured: its class, trial-1 hyperparameters, grid and closed-form paths."""
+
+    name: str
+    target: type
+    params: Mapping[str, Any]
+    grid: Mapping[str, list[Any]]
+    path: Mapping[str, list[Any]]
+
+    @property
+    def meta(self) -> ContenderMeta:
+        meta: ContenderMeta = self.target.meta  # type: ignore[attr-defined]
+        return meta
+
+    def make(self, **overrides: Any) -> Any:
+        """A fresh, unfitted contender."""
+        return self.target(**{**self.params, **overrides})
+
+
+def task(config: Mapping[str, Any], trusted: list[str]) -> Task:
+    """The task of a composed `task` node."""
+    target, params = _target("task", config, trusted)
+    _check_parameters("task", target, params)
+    made: Task = target(**params)
+    return made
+
+
+def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> list[Contender]:
+    """The contenders of a composed `contender` node, in its order."""
+    if not nodes:
+        raise FairfightError(
+            "No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'."
+        )
+    made = []
+    for label, node in nodes.items():
+        target, params = _target(f"contender.{label}", node, trusted)
+        name = params.pop("name", label)
+        grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
+        where = f"contender.{label}"
+        _check_parameters(where, target, {**params, **grid, **path})
+        for group, values in [*grid.items(), *path.items()]:
+            if not isinstance(values, list) or not values:
+                raise FairfightError(f"{where}: the grid of {group} must be a list of values, not {values!r}.")
+        made.append(Contender(name, target, params, grid, path))
+    return made
+
+
+def cell(
+    task: Task, contender: Contender, model: ModelIdentity, regime: Regime, budget: Budget, half: str, seed: int
+) -> Cell:
+    """The identity of one run."""
+    if half not in HALVES:
+        raise FairfightError(f"Unknown half={half!r}; choose one of {', '.join(HALVES)}.")
+    meta = task.meta
+    return Cell(
+        track=meta.track,
+        task={"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)},
+        contender={
+            "name": contender.name,
+            "version": contender.meta.version,
+            "params": dict(contender.params),
+            "grid": dict(contender.grid),
+            "path": dict(contender.path),
+        },
+        model=asdict(model),
+        regime=asdict(regime),
+        budget=asdict(budget),
+        half=half,
+        seed=seed,
+    )
+
+
+def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[type, dict[str, Any]]:
+    """The class that a node's _target_ names, from trusted packages only, and the node's other keys."""
+    params = {k: v for k, v in node.items() if k != "_target_"}
+    path = str(node.get("_target_", ""))
+    module, _, name = path.rpartition(".")
+    if not module or module.split(".")[0] not in (*OUR_PACKAGES, *trusted):
+        raise FairfightError(
+            f"{where}._target_={path!r} is not in a trusted package ({', '.join((*OUR_PACKAGES, *trusted))}); "
+            f"add its package with trusted=[...] if you trust it."
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise FairfightError(f"{where}._target_={path!r} cannot be imported: {error}.") from error
+    return found, params
+
+
+def _check_parameters(where: str, target: type, params: Mapping[str, Any]) -> None:
+    known = [p for p in inspect.signature(target).parameters]
+    unknown = [p for p in params if p not in known]
+    if unknown:
+        options = ", ".join(known) or "none"
+        raise FairfightError(f"{where} has no hyperparameter {unknown[0]!r}; it has: {options}.")

@@ -1,0 +1,242 @@
+"""A column of cells: one task x model, its contenders and seeds, loaded and read once."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from arena.assets import cache_dir
+from arena.contract import Budget, Examples, FairfightError, OverBudget, Part, Regime, Split, Task
+from arena.models import ModelIdentity, ModelSpec
+from results.record import Cell, Record, Status, key
+from results.store import Store
+from runners.build import Contender, cell
+from runners.provenance import software
+
+if TYPE_CHECKING:
+    from arena.activations import Reader
+
+LOG = logging.getLogger("fairfight")
+RESUME = ("missing", "failed", "always", "never")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What one job runs. `seeds` x `contenders` are its cells."""
+
+    task: Task
+    contenders: Sequence[Contender]
+    model: ModelSpec
+    identity: ModelIdentity
+    regime: Regime
+    budget: Budget
+    half: str
+    seeds: Sequence[int]
+
+    def cells(self) -> dict[str, tuple[Cell, Contender]]:
+        """Every cell by key, seeds outermost."""
+        made = {}
+        for seed in self.seeds:
+            for contender in self.contenders:
+                c = cell(self.task, contender, self.identity, self.regime, self.budget, self.half, seed)
+                made[key(c)] = (c, contender)
+        return made
+
+
+def missing(store: Store, keys: Sequence[str], resume: str) -> list[str]:
+    """The keys that this policy runs."""
+    if resume not in RESUME:
+        raise FairfightError(f"Unknown resume={resume!r}; choose one of {', '.join(RESUME)}.")
+    if resume == "never":
+        return []
+    if resume == "always":
+        return list(keys)
+    done: tuple[Status, ...] = ("ok", "over_budget") if resume == "failed" else ("ok", "over_budget", "failed")
+    return [k for k in keys if store.status(k) not in done]
+
+
+def run(column: Column, keys: Sequence[str], store: Store, cache_root: str | None, max_gb: float) -> None:
+    """Runs the cells named by `keys`, each to a record in the store; a failed one says why and the rest go on."""
+    cells = column.cells()
+    try:
+        reader = _reader(column.model, cache_root, max_gb)
+        splits = _splits(column, reader, {cells[k][0].seed for k in keys})
+        _read_once(column, reader, splits, [cells[k][1] for k in keys])
+    except FairfightError as error:
+        for k in keys:
+            c, contender = cells[k]
+            _save(store, _failed(column, k, c, contender, error), column.task.meta.name)
+        return
+    name = column.task.meta.name
+    with tqdm(keys, desc=f"{name} x {column.model.name}", unit="cell", leave=False, file=sys.stderr) as bar:
+        for k in bar:
+            c, contender = cells[k]
+            bar.set_postfix_str(f"{contender.name} seed {c.seed}")
+            _save(store, _run_cell(column, k, c, contender, reader, splits[c.seed]), name)
+
+
+def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Reader, split: _Cut) -> Record:
+    from arena.lab import Lab
+    from arena.meter import Meter
+
+    track = _track(c.track)
+    meter = Meter(reader.loaded.layers, column.budget.lm_tokens)
+    lab = Lab(reader, meter, seed=int(k[:15], 16))
+    about = _about(column, contender) | {"prompts_cut": split.cut}
+    started = _now()
+    try:
+        outcome = track.run(contender, column.budget.trials, list(split.split.parts), c.half, lab)
+    except Exception as error:  # one cell's failure must not cost the others
+        record = _failed(column, k, c, contender, error)
+        return replace(record, spent=meter.spent(), cleaning=split.split.cleaning)
+    train = split.split.parts[0].train
+    spent = meter.spent() | {
+        "labels": len(train),
+        "trials": len(outcome.trials),
+        "queries": len(outcome.test.id),
+    }
+    return Record(
+        key=k,
+        cell=c,
+        status="ok",
+        about=about,
+        provenance=_provenance(reader.loaded.device, started),
+        test=outcome.test,
+        untuned=outcome.untuned,
+        dev=outcome.dev,
+        trials=outcome.trials,
+        chosen=outcome.chosen,
+        spent=spent,
+        cleaning=split.split.cleaning,
+    )
+
+
+def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Exception) -> Record:
+    known = isinstance(error, FairfightError)
+    if not known:
+        LOG.debug("unexpected error", exc_info=error)
+        if os.environ.get("HYDRA_FULL_ERROR"):
+            LOG.error("unexpected error", exc_info=error)
+    reason = str(error) if known else f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
+    return Record(
+        key=k,
+        cell=c,
+        status="over_budget" if isinstance(error, OverBudget) else "failed",
+        about=_about(column, contender),
+        provenance=_provenance(column.model.device, _now()),
+        error=reason,
+    )
+
+
+def _save(store: Store, record: Record, task: str) -> None:
+    store.save(record)
+    line = f"{record.status:11} {task}  {record.cell.contender['name']}  seed {record.cell.seed}"
+    if record.status == "ok":
+        total = record.spent["total"]
+        line += f"  {total['lm_tokens']:.0f} LM tokens  {total['seconds']:.1f} s"
+    else:
+        line += f"  {record.error}"
+    tqdm.write(line, file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A split as contenders see it: prompts cut to the task's `max_tokens`; `cut` counts them."""
+
+    split: Split
+    cut: int
+
+
+def _splits(column: Column, reader: Reader, seeds: set[int]) -> dict[int, _Cut]:
+    return {seed: _cut_split(column.task, column.task.split(column.regime, seed), reader) for seed in sorted(seeds)}
+
+
+def _cut_split(task: Task, split: Split, reader: Reader) -> _Cut:
+    from arena.lab import cut
+
+    count = 0
+
+    def short(examples: Examples) -> Examples:
+        nonlocal count
+        prompts, n = cut(reader, examples.prompts, task.max_tokens)
+        count += n
+        return replace(examples, prompts=tuple(prompts))
+
+    parts = tuple(
+        replace(part, train=short(part.train), public=short(part.public), lockbox=short(part.lockbox))
+        for part in split.parts
+    )
+    return _Cut(replace(split, parts=parts), count)
+
+
+def _read_once(column: Column, reader: Reader, splits: Mapping[int, _Cut], contenders: Sequence[Contender]) -> None:
+    """One pass for all that the column's contenders will ask for, over every seed's prompts."""
+    track = _track(column.task.meta.track)
+    sites = set()
+    for contender in contenders:
+        try:
+            sites |= track.wants(contender, column.budget.trials, reader.loaded.layers)
+        except Exception:  # its own cell will fail with this, and say so
+            continue
+    prompts: list[str] = []
+    for cut in splits.values():
+        for part in cut.split.parts:
+            prompts += [*part.train.prompts, *_asked(part, column.half).prompts]
+    try:
+        reader.read(prompts, sites)
+    except FairfightError:
+        return  # the cell that asked for the broken site fails with this; the others read their own
+
+
+def _asked(part: Part, half: str) -> Examples:
+    return part.lockbox if half == "lockbox" else part.public
+
+
+@functools.lru_cache(maxsize=1)
+def _reader(model: ModelSpec, cache_root: str | None, max_gb: float) -> Reader:
+    """The loaded model; jobs of one process that share it load it once."""
+    from arena.activations import Reader
+    from arena.cache import Cache
+    from arena.models import load
+
+    root = Path(cache_root).expanduser() if cache_root else cache_dir() / "activations"
+    return Reader(load(model), Cache(root, max_gb))
+
+
+def _track(name: str) -> Any:
+    return importlib.import_module(f"runners.tracks.{name}")
+
+
+def _about(column: Column, contender: Contender) -> dict[str, Any]:
+    meta, who = column.task.meta, contender.meta
+    return {
+        "task_family": meta.family,
+        "source": meta.source,
+        "licence": meta.licence,
+        "citation": meta.citation,
+        "classes": list(column.task.brief.classes),
+        "contender_family": who.family,
+        "access": list(who.access),
+        "control": who.control,
+        "model": column.model.name,
+        "lockbox_opened": _now() if column.half == "lockbox" else None,
+    }
+
+
+def _provenance(device: str, started: str) -> dict[str, Any]:
+    return software() | {"device": device, "started": started, "finished": _now()}
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+

@@ -1,0 +1,41 @@
+"""Configurations for the commands that are no Hydra application, and what the groups offer."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from arena.contract import FairfightError
+
+
+def composed(name: str, overrides: list[str]) -> dict[str, Any]:
+    """The configuration `name` with overrides, resolved; nothing is written."""
+    from conf.schema import register
+
+    register()
+    for word in overrides:
+        if "=" not in word and not word.startswith("~"):
+            raise FairfightError(f"{word!r} is no override; write name=value, as in store=runs.")
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        config = compose(name, overrides=overrides)
+    container: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return container
+
+
+def options(group: str) -> list[str]:
+    """The choices of a configuration group."""
+    folder = importlib.resources.files("conf") / group
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def raw(group: str, choice: str) -> dict[str, Any]:
+    """A choice's YAML as it stands."""
+    text = (importlib.resources.files("conf") / group / f"{choice}.yaml").read_text()
+    loaded: dict[str, Any] = yaml.safe_load(text) or {}
+    return loaded

@@ -1,0 +1,106 @@
+"""Weights & Biases: a copy of the store, one run per record, outside every timing.
+
+Losing it changes no number. Which records were exported is noted beside them, so that a run killed
+between a record and its export still exports it the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from arena.contract import FairfightError
+from results.metrics import METRICS, auroc, evaluate
+from results.record import Record
+from results.store import Store
+
+LOG = logging.getLogger("fairfight")
+MODES = ("offline", "online", "disabled")
+PHASES = ("total", "selection", "fit", "query")
+SPENT = ("lm_tokens", "forward_tokens", "seconds", "own_seconds", "real_seconds")
+
+
+def export(store: Store, keys: Sequence[str], group: str, mode: str, project: str) -> int:
+    """Sends the records of `keys` that W&B has not had yet in this mode; returns how many."""
+    if mode not in MODES:
+        raise FairfightError(f"Unknown tracking.mode={mode!r}; choose one of {', '.join(MODES)}.")
+    sent = 0
+    for key in keys:
+        record = store.load(key)
+        mark = store.root / "wandb" / f".sent-{mode}" / key
+        if record is None or (mark.exists() and mark.read_text() == _stamp(record)):
+            continue
+        try:
+            send(record, group, mode, project, store.root)
+        except Exception as error:  # tracking is a copy: whatever happens to it, the records stand
+            LOG.warning(
+                "W&B took no copy of %s (%s); its record is safe in %s and the next run tries again.",
+                key[:12], str(error).splitlines()[0] if str(error) else type(error).__name__, store.root,
+            )  # fmt: skip
+            return sent
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(_stamp(record))
+        sent += 1
+    return sent
+
+
+def send(record: Record, group: str, mode: str, project: str, folder: Path) -> None:
+    """One record as one finished W&B run."""
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    cell = record.cell
+    names = [cell.task["name"], cell.contender["name"], cell.regime["name"], record.about["contender_family"]]
+    with wandb.init(
+        project=project,
+        id=f"{record.key[:24]}-{_stamp(record)[-8:]}",
+        name=f"{names[0]}/{names[1]}/seed{cell.seed}",
+        group=group,
+        job_type="run",
+        tags=[str(name)[:64] for name in [*names, record.status]],
+        config=config(record),
+        mode=mode,  # type: ignore[arg-type]
+        dir=str(folder),
+        settings=wandb.Settings(
+            console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
+        ),
+    ) as run:
+        run.summary.update(summary(record))
+
+
+def config(record: Record) -> dict[str, Any]:
+    """What the run was: the cell, facts about it, where it ran."""
+    return {
+        "key": record.key,
+        "cell": asdict(record.cell),
+        "about": dict(record.about),
+        "provenance": dict(record.provenance),
+        "cleaning": dict(record.cleaning),
+    }
+
+
+def summary(record: Record) -> dict[str, Any]:
+    """What came out: the same keys for every contender; None where there is nothing to tell."""
+    values: dict[str, Any] = dict.fromkeys([*METRICS, "untuned/auroc", "dev_score"])
+    if record.test and record.dev:
+        values |= {name: float(value[0]) for name, value in evaluate(record.test, record.dev).items()}
+    if record.untuned:
+        draws = [auroc(record.untuned.truth, score)[0] for score in record.untuned.score]
+        values["untuned/auroc"] = sum(map(float, draws)) / len(draws)
+    if record.chosen is not None:
+        values["dev_score"] = record.trials[record.chosen]["dev_score"]
+    for phase in PHASES:
+        ledger = record.spent.get(phase, {})
+        values |= {f"spent/{phase}/{name}": ledger.get(name) for name in SPENT}
+    for name in ("labels", "trials", "queries", "peak_mib"):
+        values[f"spent/{name}"] = record.spent.get(name)
+    return values | {"status": record.status, "error": record.error}
+
+
+def _stamp(record: Record) -> str:
+    """Tells a record from an earlier one of the same key."""
+    return str(record.provenance.get("finished", "")).replace(":", "").replace("-", "").replace("+0000", "")

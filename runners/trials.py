@@ -1,0 +1,44 @@
+"""Which hyperparameters are tried: the literature's default first, then a space-filling draw of the grid."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy.stats import qmc
+
+from results.record import canonical
+
+
+def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:
+    """At most `count` distinct settings of the grid's hyperparameters; the first is the default.
+
+    The draw is a scrambled Halton sequence over the grid with a fixed seed: the same for every task and
+    seed, and a smaller budget tries a prefix of what a larger one tries.
+    """
+    names = sorted(grid)
+    default = {name: params[name] for name in names}
+    settings, seen = [default], {canonical(default)}
+    size = math.prod(len(grid[name]) for name in names)
+    points = qmc.Halton(d=max(len(names), 1), rng=np.random.default_rng(0)).random(64 * count)
+    candidates: Any = (
+        {name: grid[name][int(x * len(grid[name]))] for name, x in zip(names, point, strict=False)} for point in points
+    )
+    if size <= 4 * count:  # a small grid is exhausted rather than sampled with gaps
+        everything = ({n: v for n, v in zip(names, c, strict=True)} for c in itertools.product(*(grid[n] for n in names)))
+        candidates = itertools.chain(candidates, everything)
+    for setting in candidates:
+        if len(settings) >= count:
+            break
+        if canonical(setting) not in seen:
+            seen.add(canonical(setting))
+            settings.append(setting)
+    return settings
+
+
+def along(path: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """The settings of a closed-form path, which count as one trial together; [{}] where there is none."""
+    return [dict(zip(path, values, strict=True)) for values in itertools.product(*path.values())]

@@ -1,0 +1,1 @@
+"""What is fought over: real tasks that can be stated without a word about interpretability."""

@@ -1,0 +1,80 @@
+"""A labelled data set of the Hugging Face hub, or a local folder in the hub's layout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from arena.contract import FairfightError
+from tasks.file import columns_of, content_hash
+from tasks.table import TableTask
+
+
+class Hub(TableTask):
+    """`task=hub task.id=stanfordnlp/imdb task.text=text task.label=label`; see `TableTask`.
+
+    `split` names the data set's splits to take rows from (Fairfight makes its own train and test of
+    them); `revision` is resolved to a commit, which is what a record keeps.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        text: str = "text",
+        label: str = "label",
+        group: str | None = None,
+        config: str | None = None,
+        split: str = "train",
+        revision: str = "main",
+        name: str | None = None,
+        classes: Sequence[str] | None = None,
+        words: Sequence[str] | None = None,
+        question: str | None = None,
+        noun: str = "text",
+        family: str | None = None,
+        max_tokens: int = 256,
+    ) -> None:
+        title = name or Path(id).name
+        commit = _commit(id, revision)
+        source = f"{Path(id).name if Path(id).is_dir() else id}" + (f"/{config}" if config else "") + f", split {split}"
+        super().__init__(
+            _load(id, config, split, commit),
+            text=text, label=label, group=group, classes=classes, words=words, question=question, noun=noun,
+            family=family or title, max_tokens=max_tokens,
+            meta={
+                "name": title, "source": source, "revision": f"{commit}/{config or ''}/{split}",
+                "licence": "see the data set's card", "citation": id if not Path(id).is_dir() else "",
+            },
+        )  # fmt: skip
+
+
+def _commit(id: str, revision: str) -> str:
+    if Path(id).is_dir():
+        return content_hash(Path(id))
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(id, revision=revision, timeout=10).sha)
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FairfightError(
+            f"The hub data set {id!r} at revision {revision!r} could not be found ({reason}); check the name and the "
+            f"network, pin task.revision to a commit that is cached, or give a local folder as task.id."
+        ) from error
+
+
+def _load(id: str, config: str | None, split: str, commit: str) -> dict[str, list[Any]]:
+    from datasets import load_dataset
+
+    revision = None if Path(id).is_dir() else commit
+    try:
+        return columns_of(load_dataset(id, config, split=split, revision=revision))
+    except Exception as error:  # datasets raises many kinds, and its messages name the options
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FairfightError(
+            f"The data set {id!r} could not be loaded ({reason}); check task.config, task.split and the network."
+        ) from error

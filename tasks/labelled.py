@@ -1,0 +1,70 @@
+"""A task made of labelled prompts: say where the rows come from, and cleaning and splitting are done."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from arena.contract import Brief, Examples, Regime, Split, TaskMeta
+from tasks import cleaning
+from tasks.splitting import split
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Raw labelled rows: `labels` are class indices; `groups`, where the data brings them, are names."""
+
+    prompts: list[str]
+    labels: list[int]
+    groups: list[str] | None = None
+
+
+class LabelledTask(ABC):
+    """Base of the tasks of track `detect`. A subclass sets `meta`, `brief`, `rule` and writes `rows`."""
+
+    meta: TaskMeta
+    brief: Brief
+    rule: list[Any] | None = None  # what rows of a group share; see tasks.grouping
+    flags: tuple[str, ...] = ()  # known defects that a user should see
+    max_tokens: int = 256  # prompts are cut on the left to so many tokens of the model
+
+    @abstractmethod
+    def rows(self) -> Rows:
+        """All rows, before cleaning."""
+
+    @cached_property
+    def data(self) -> tuple[Examples, cleaning.Report]:
+        """Clean rows and what was removed; read once per process for tasks of one identity."""
+        return _data(_Once(self))
+
+    def split(self, regime: Regime, seed: int) -> Split:
+        examples, report = self.data
+        return Split((split(self.meta.name, self.brief, examples, regime, seed),), cleaning.summary(report))
+
+
+@dataclass(frozen=True)
+class _Once:
+    """A task as a cache key: two tasks of one identity have the same rows."""
+
+    task: LabelledTask
+
+    def __hash__(self) -> int:
+        return hash((self.task.meta.name, self.task.meta.revision))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Once) and self.task.meta == other.task.meta
+
+
+@functools.lru_cache(maxsize=4)
+def _data(once: _Once) -> tuple[Examples, cleaning.Report]:
+    rows = once.task.rows()
+    return cleaning.clean(rows.prompts, rows.labels, once.task.rule, rows.groups)
+
+
+def identity(brief: Brief, max_tokens: int, rule: list[Any] | None, **more: Any) -> dict[str, Any]:
+    """The params of a labelled task's identity: whatever changes its rows or what a contender is told."""
+    told = {"question": brief.question, "classes": list(brief.classes), "words": list(brief.words)}
+    return {"max_tokens": max_tokens, "group": rule, "brief": told | {"noun": brief.noun}, **more}

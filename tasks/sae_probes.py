@@ -1,0 +1,65 @@
+"""The 113 binary sets of SAE-Probes (Kantamneni et al. 2025, "Are Sparse Autoencoders Useful?").
+
+Read from the `sae-probes` wheel; each set is balanced there by duplicating rows, which cleaning undoes.
+`sae_probes_sets.yaml` is the catalogue: names, families, questions, group rules, flags, licences.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from arena import assets
+from arena.contract import Brief, FairfightError, TaskMeta
+from tasks.labelled import LabelledTask, Rows, identity
+
+_WHEEL = "sae-probes"
+_CATALOGUE = Path(__file__).with_name("sae_probes_sets.yaml")
+
+
+@functools.cache
+def catalogue() -> dict[str, dict[str, Any]]:
+    """What is known of each set, by the name of its file."""
+    return dict(yaml.safe_load(_CATALOGUE.read_text()))
+
+
+class SaeProbes(LabelledTask):
+    """One set: `set` is its file's name in the wheel (`92_glue_sst2`)."""
+
+    def __init__(self, set: str, max_tokens: int = 256) -> None:
+        if set not in catalogue():
+            near = [s for s in catalogue() if str(set).lower() in s.lower()]
+            hint = f"did you mean {', '.join(near[:3])}?" if near else "`fairfight list tasks` shows all 113."
+            raise FairfightError(f"Unknown task.set={set!r}; {hint}")
+        self.set = set
+        self.max_tokens = max_tokens
+        known = catalogue()[set]
+        self.rule = known.get("group")
+        self.flags = tuple(known.get("flags", ()))
+        self.positive = known["positive"]
+        self.brief = Brief(
+            known["question"], tuple(known["classes"]), tuple(known["words"]), known["noun"]
+        )
+        self.meta = TaskMeta(
+            name=known["name"],
+            version=1,
+            track="detect",
+            family=known["family"],
+            source=f"sae-probes {assets.pin(_WHEEL).version}: {known['source']}",
+            revision=assets.pin(_WHEEL).sha256,
+            licence=known["licence"],
+            citation=known["citation"],
+            params=identity(self.brief, max_tokens, self.rule, set=set),
+        )
+
+    def rows(self) -> Rows:
+        import pandas as pd
+
+        packed = assets.read(_WHEEL, f"sae_probes/data/cleaned_data/{self.set}.csv.zst")
+        table = pd.read_csv(io.BytesIO(packed), compression="zstd", keep_default_na=False)
+        labels = (table["target"].astype(str) == str(self.positive)).astype(int)
+        return Rows(table["prompt"].astype(str).tolist(), labels.tolist())
