@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall o
 TOKENS_PER_SHARD = 16384  # a killed run loses at most one shard
 
 
-class _Stop(Exception):
+class _Stop(Exception):  # noqa: N818 - no error: it ends a pass
     """Ends a forward pass after the deepest block asked for."""
 
 
@@ -182,7 +183,7 @@ def batches(ids: dict[int, list[int]], device: str) -> Iterator[list[int]]:
     yield from _chunks(by_length(ids), TOKENS_PER_BATCH[_kind(device)], ids)
 
 
-def token_bar(tokens: int, what: str) -> tqdm:
+def token_bar(tokens: int, what: str) -> tqdm[Any]:
     """A progress bar over tokens on stderr, shown only where it takes more than two seconds."""
     often = 0.5 if sys.stderr.isatty() else 10.0  # a log file needs no animation
     return tqdm(total=tokens, desc=what, unit="tok", delay=2, leave=False, mininterval=often)

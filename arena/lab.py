@@ -83,12 +83,13 @@ def cut(reader: Reader, prompts: Sequence[str], max_tokens: int) -> tuple[list[s
     """Prompts shortened from the left to `max_tokens` tokens, and how many were; all contenders see these."""
     tokenizer = reader.loaded.tokenizer
     short, count = [], 0
-    for prompt in prompts:
-        ids = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
+    for text in prompts:
+        prompt = text
+        ids = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
         if len(ids["input_ids"]) > max_tokens:
             count += 1
             if tokenizer.is_fast:
-                prompt = prompt[ids["offset_mapping"][-max_tokens][0] :]
+                prompt = text[ids["offset_mapping"][-max_tokens][0] :]
             else:
                 prompt = tokenizer.decode(ids["input_ids"][-max_tokens:])
         short.append(prompt)

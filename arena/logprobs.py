@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,8 @@ def shared_prefix(reader: Reader, prompts: Sequence[str], chat: bool) -> int:
     ids = [reader.ids(prompt, chat) for prompt in dict.fromkeys(prompts)]
     if len(ids) < 2:
         return 0
-    length = min(len(os.path.commonprefix(ids)), min(map(len, ids)) - 1)
+    same = itertools.takewhile(lambda column: len(set(column)) == 1, zip(*ids, strict=False))
+    length = min(sum(1 for _ in same), min(map(len, ids)) - 1)
     return length if length >= MIN_PREFIX else 0
 
 
@@ -50,9 +51,7 @@ def logprobs(reader: Reader, prompts: Sequence[str], continuations: Sequence[str
 
 
 @torch.inference_mode()
-def _compute(
-    reader: Reader, prompts: list[str], continuations: list[list[int]], chat: bool
-) -> tuple[np.ndarray, int]:
+def _compute(reader: Reader, prompts: list[str], continuations: list[list[int]], chat: bool) -> tuple[np.ndarray, int]:
     """The values, [prompts, continuations], and the tokens read for them.
 
     Continuations that differ in their last token only share one sequence, so label words of one token
@@ -73,25 +72,32 @@ def _compute(
         tokens += total
         with token_bar(total, f"asking {loaded.name}") as bar:
             for batch in batches(ids, loaded.device):
-                log_p = _log_p(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
+                logits = _logits(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
+                total_mass = logits.logsumexp(-1)
                 for k in asked:
-                    targets = torch.tensor(continuations[k], device=loaded.device)
-                    values[batch, k] = log_p[:, torch.arange(len(targets)), targets].sum(1).cpu().numpy()
+                    said = logits[:, torch.arange(len(head) + 1), continuations[k]]
+                    values[batch, k] = (said - total_mass).sum(1).cpu().numpy()
                 bar.update(sum(len(ids[i]) for i in batch))
     return values, tokens
 
 
-def _log_p(model: Any, ids: list[list[int]], past: Any, last: int, device: str) -> torch.Tensor:
-    """Log-probabilities of the next token at the `last` final positions of each row, [rows, last, vocabulary]."""
+def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str) -> torch.Tensor:
+    """Logits of the next token at the `last` final positions of each row, [rows, last, vocabulary].
+
+    The head is the widest layer; a hook hands it those positions alone, so that whatever the model does
+    to its logits (scaling, soft-capping) still happens.
+    """
     batch, lengths = pad(ids, device)
     cache = None
     if past is not None:
         cache = copy.deepcopy(past)
         cache.batch_repeat_interleave(len(ids))
+    rows = torch.arange(len(ids), device=device)[:, None]
     at = torch.tensor([[n - last + j for j in range(last)] for n in lengths], device=device)
-    kept = at.unique()
-    logits = model(
-        input_ids=batch, past_key_values=cache, use_cache=cache is not None, logits_to_keep=kept
-    ).logits.float()
-    column = torch.searchsorted(kept, at)
-    return logits[torch.arange(len(ids), device=device)[:, None], column].log_softmax(-1)
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][rows, at],))
+    try:
+        output = model(input_ids=batch, past_key_values=cache, use_cache=cache is not None)
+    finally:
+        hook.remove()
+    logits: torch.Tensor = output.logits.float()
+    return logits

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from arena.contract import FairfightError, OverBudget
+from arena.contract import FairfightError, OverBudgetError
 
 TOTAL = "total"
 
@@ -86,10 +86,10 @@ class Meter:
             ledger.charge(piece, tokens, blocks, rate)
 
     def check(self) -> None:
-        """Raises `OverBudget` once the total passes the budget."""
+        """Raises `OverBudgetError` once the total passes the budget."""
         spent = self.ledgers[TOTAL].summary(self.layers)["lm_tokens"]
         if self.max_lm_tokens is not None and spent > self.max_lm_tokens:
-            raise OverBudget(
+            raise OverBudgetError(
                 f"It spent {spent:.0f} LM tokens and the budget allows {self.max_lm_tokens}; "
                 f"raise budget.lm_tokens or give it fewer trials."
             )

@@ -18,17 +18,15 @@ if TYPE_CHECKING:
 class BagOfWords:
     """TF-IDF of word n-grams and an L2 logistic regression.
 
-    log p(class | x) ~ W tfidf(x) + b, with n-grams of 1 to `ngrams` words (or
-    characters, by `analyzer`), term counts sublinear (1 + log tf) where `sublinear`, inverse regularisation `C` (a path: one
-    trial). Scores [n, classes] are log-probabilities. Source: scikit-learn's text pipeline; as the
+    log p(class | x) ~ W tfidf(x) + b, with n-grams of 1 to `ngrams` words (or characters, by
+    `analyzer`), counts sublinear (1 + log tf) where `sublinear`, `C` the inverse regularisation (a path:
+    one trial). Scores [n, classes] are log-probabilities. Source: scikit-learn's text pipeline; as the
     missing LLM-free baseline of SAE-Probes (Kantamneni et al. 2025).
     """
 
     meta = ContenderMeta("bag_of_words", version=1, family="baseline", access=("labels",))
 
-    def __init__(
-        self, ngrams: int = 2, sublinear: bool = False, analyzer: str = "word", C: float = 1.0
-    ) -> None:
+    def __init__(self, ngrams: int = 2, sublinear: bool = False, analyzer: str = "word", C: float = 1.0) -> None:
         self.ngrams = ngrams
         self.sublinear = sublinear
         self.analyzer = analyzer
@@ -46,7 +44,7 @@ class BagOfWords:
             token_pattern=r"(?u)\b\w+\b" if self.analyzer == "word" else None,
         )
         self.model_ = make_pipeline(words, LogisticRegression(C=self.C, max_iter=1000))
-        self.model_.fit(train.prompts, train.labels)
+        self.model_.fit(train.prompts, train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:

@@ -37,8 +37,12 @@ class LinearProbe:
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.site_ = Site(depth(self.layer, lab.layers), self.pooling)
         self.model_ = make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=1000))
-        self.model_.fit(lab.activations(train.prompts, self.site_), train.labels)
+        self.model_.fit(self._states(train, lab), train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return np.asarray(self.model_.predict_log_proba(lab.activations(asked.prompts, self.site_)))
+        return np.asarray(self.model_.predict_log_proba(self._states(asked, lab)))
+
+    def _states(self, examples: Examples, lab: Lab) -> np.ndarray:
+        # In double precision the solver stops where it should, and sooner.
+        return lab.activations(examples.prompts, self.site_).astype(float)

@@ -24,7 +24,7 @@ class Majority:
         return frozenset()
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        self.shares_ = np.bincount(train.labels, minlength=len(brief.classes)) / len(train)
+        self.shares_ = np.bincount(train.truth, minlength=len(brief.classes)) / len(train)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:

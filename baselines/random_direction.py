@@ -38,7 +38,7 @@ class RandomDirection:
         self.vectors_ = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         projected = states @ self.vectors_.T
         self.mean_, self.scale_ = projected.mean(0), np.maximum(projected.std(0), 1e-12)
-        labels = np.asarray(train.labels)
+        labels = train.truth
         self.signs_ = np.stack(
             [
                 np.sign(projected[labels == c].mean(0) - projected[labels != c].mean(0))
@@ -51,4 +51,4 @@ class RandomDirection:
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         projected = lab.activations(asked.prompts, self.site_) @ self.vectors_.T
         standard = (projected - self.mean_) / self.scale_
-        return standard.T[:, :, None] * self.signs_[:, None, :]
+        return np.asarray(standard.T[:, :, None] * self.signs_[:, None, :])

@@ -39,7 +39,7 @@ class DiffInMeans:
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.site_ = Site(depth(self.layer, lab.layers), self.pooling)
         states = lab.activations(train.prompts, self.site_)
-        labels = np.asarray(train.labels)
+        labels = train.truth
         directions = np.stack(
             [states[labels == c].mean(0) - states[labels != c].mean(0) for c in range(len(brief.classes))]
         )

@@ -11,11 +11,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from results.leaderboard import Score, Table
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; a marker besides, for grey printing.
-STYLE = {
+STYLE: dict[str, dict[str, Any]] = {
     "method": {"color": "#D55E00", "marker": "o"},
     "baseline": {"color": "#0072B2", "marker": "s"},
     "control": {"color": "#7F7F7F", "marker": "^"},
@@ -23,7 +24,7 @@ STYLE = {
 FLOOR = {"auroc": 0.5}
 TITLES = {"auroc": "AUROC", "accuracy": "Accuracy", "f1": "F1", "balanced_accuracy": "Balanced accuracy",
           "ece": "Expected calibration error", "brier": "Brier score"}  # fmt: skip
-_RC = {
+_RC: Any = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8,
     "legend.frameon": False, "pdf.fonttype": 42, "svg.hashsalt": "fairfight",
 }  # fmt: skip
@@ -36,7 +37,9 @@ def scores(table: Table, metric: str, width: float) -> Figure:
     height = 0.9 + 0.2 * len(order)
     columns = min(len(panels), 5)
     lines = -(-len(panels) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False
+    )
     for axis, task in zip(axes.flat, panels, strict=False):
         _dots(axis, [table.find(task, c, metric) for c in order])
         axis.set_title("mean over tasks" if task == "all" else task, fontweight="bold" if task == "all" else None)
@@ -118,7 +121,7 @@ def _x(score: Score) -> float:
 def _legend(figure: Figure, table: Table) -> None:
     present = {s.family for s in table.scores}
     handles = [
-        plt.Line2D([], [], linestyle="", markersize=4, label=family, **style)  # type: ignore[arg-type]
+        Line2D([], [], linestyle="", markersize=4, label=family, **style)
         for family, style in STYLE.items()
         if family in present
     ]

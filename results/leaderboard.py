@@ -140,7 +140,8 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
     values: dict[str, list[float]] = {m: [] for m in METRICS}
     resampled: dict[str, list[np.ndarray]] = {m: [] for m in METRICS}
     for r in records:
-        assert r.test is not None and r.dev is not None
+        assert r.test is not None
+        assert r.dev is not None
         weights = bootstrap_weights(r.test.group, r.test.truth)
         both = np.concatenate([np.ones((1, len(r.test.truth))), weights])
         for metric, measured in evaluate(r.test, r.dev, both).items():
@@ -153,7 +154,8 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
         Score(
             board, task, contender, str(first.about["contender_family"]), metric,
             over_seeds(np.array(values[metric]), np.array(resampled[metric]), groups),
-            len(records), len(first.test.id), groups, _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
+            len(records), len(first.test.id), groups,
+            _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
         )
         for metric in METRICS
     ]  # fmt: skip
@@ -192,9 +194,9 @@ class _Names:
         for (kind, name), variants in found.items():
             names = {k for flat in variants.values() for k in flat}
             differing = sorted(k for k in names if len({flat.get(k) for flat in variants.values()}) > 1)
-            for identity, flat in variants.items():
+            for which, flat in variants.items():
                 extra = ", ".join(f"{k}={flat.get(k, '-')[:24]}" for k in differing)
-                self._labels[kind, name, identity] = f"{name} [{extra}]" if extra else name
+                self._labels[kind, name, which] = f"{name} [{extra}]" if extra else name
 
     def __call__(self, kind: str, record: Record) -> str:
         return self._labels[kind, _name(kind, record), canonical(_identity(kind, record))]
@@ -268,9 +270,10 @@ def _what_intervals_say(t: Table) -> str:
     families = len(set(t.families.values()))
     if families >= FEWEST_FAMILIES:
         return f"The mean is over {families} task families, its interval for other families (t)."
+    few = "1 task family is" if families == 1 else f"{families} task families are"
     return (
-        f"The mean's interval is for these tasks with other examples and seeds: {families} "
-        f"famil{'y' if families == 1 else 'ies'} of tasks are too few to speak of other tasks (it takes {FEWEST_FAMILIES})."
+        "The mean's interval is for these tasks with other examples and seeds: "
+        f"{few} too few to speak of other tasks ({FEWEST_FAMILIES} would do)."
     )
 
 

@@ -57,7 +57,7 @@ def _binary_auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) 
     below = np.cumsum(down, axis=1) - down / 2
     total = up.sum(1) * down.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, (up * below).sum(1) / total, np.nan)
+        return np.asarray(np.where(total > 0, (up * below).sum(1) / total, np.nan))
 
 
 def _accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
@@ -66,9 +66,7 @@ def _accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
 
 def _balanced_accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
     decision = a.decision["balanced_accuracy"]
-    recalls = [
-        _mean(decision == a.truth, weights * (a.truth == c)) for c in range(a.score.shape[1])
-    ]
+    recalls = [_mean(decision == a.truth, weights * (a.truth == c)) for c in range(a.score.shape[1])]
     return np.asarray(np.mean(recalls, axis=0))
 
 
@@ -93,7 +91,7 @@ def _ece(a: Answered, weights: np.ndarray) -> np.ndarray:
     for b in np.unique(bins):
         inside = weights * (bins == b)
         gaps += np.abs((inside * (confidence - right)).sum(1))
-    return gaps / weights.sum(1)
+    return np.asarray(gaps / weights.sum(1))
 
 
 def _brier(a: Answered, weights: np.ndarray) -> np.ndarray:
@@ -105,7 +103,7 @@ def _brier(a: Answered, weights: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(total > 0, (weights * values).sum(1) / total, np.nan)
+        return np.asarray(np.where(total > 0, (weights * values).sum(1) / total, np.nan))
 
 
 METRICS: dict[str, Metric] = {

@@ -47,9 +47,7 @@ def task(config: Mapping[str, Any], trusted: list[str]) -> Task:
 def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> list[Contender]:
     """The contenders of a composed `contender` node, in its order."""
     if not nodes:
-        raise FairfightError(
-            "No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'."
-        )
+        raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
     made = []
     for label, node in nodes.items():
         target, params = _target(f"contender.{label}", node, trusted)
@@ -65,7 +63,7 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> li
 
 
 def cell(
-    task: Task, contender: Contender, model: ModelIdentity, regime: Regime, budget: Budget, half: str, seed: int
+    task: Task, contender: Contender, model: ModelIdentity, regime: Regime, budget: Budget, *, half: str, seed: int
 ) -> Cell:
     """The identity of one run."""
     if half not in HALVES:
@@ -107,7 +105,7 @@ def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[ty
 
 
 def _check_parameters(where: str, target: type, params: Mapping[str, Any]) -> None:
-    known = [p for p in inspect.signature(target).parameters]
+    known = list(inspect.signature(target).parameters)
     unknown = [p for p in params if p not in known]
     if unknown:
         options = ", ".join(known) or "none"

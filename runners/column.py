@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from arena.assets import cache_dir
-from arena.contract import Budget, Examples, FairfightError, OverBudget, Part, Regime, Split, Task
+from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Part, Regime, Split, Task
 from arena.models import ModelIdentity, ModelSpec
 from results.record import Cell, Record, Status, key
 from results.store import Store
@@ -48,7 +48,7 @@ class Column:
         made = {}
         for seed in self.seeds:
             for contender in self.contenders:
-                c = cell(self.task, contender, self.identity, self.regime, self.budget, self.half, seed)
+                c = cell(self.task, contender, self.identity, self.regime, self.budget, half=self.half, seed=seed)
                 made[key(c)] = (c, contender)
         return made
 
@@ -131,7 +131,7 @@ def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Except
     return Record(
         key=k,
         cell=c,
-        status="over_budget" if isinstance(error, OverBudget) else "failed",
+        status="over_budget" if isinstance(error, OverBudgetError) else "failed",
         about=_about(column, contender),
         provenance=_provenance(column.model.device, _now()),
         error=reason,
@@ -239,4 +239,3 @@ def _provenance(device: str, started: str) -> dict[str, Any]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-

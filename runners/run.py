@@ -99,7 +99,9 @@ def exit_code(store: Store, invocation: str) -> int:
         if record is None:
             bad.append(f"cell {k[:12]} was not run (resume=missing runs it)")
         elif record.status != "ok":
-            bad.append(f"{record.cell.task['name']} x {record.cell.contender['name']}, seed {record.cell.seed}: {record.error}")
+            bad.append(
+                f"{record.cell.task['name']} x {record.cell.contender['name']}, seed {record.cell.seed}: {record.error}"
+            )
     if bad:
         LOG.error("%d of %d cells or jobs are not ok (resume=failed tries them again):", len(bad), max(len(keys), 1))
         for line in dict.fromkeys(bad):

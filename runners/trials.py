@@ -28,7 +28,7 @@ def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -
         {name: grid[name][int(x * len(grid[name]))] for name, x in zip(names, point, strict=False)} for point in points
     )
     if size <= 4 * count:  # a small grid is exhausted rather than sampled with gaps
-        everything = ({n: v for n, v in zip(names, c, strict=True)} for c in itertools.product(*(grid[n] for n in names)))
+        everything = (dict(zip(names, c, strict=True)) for c in itertools.product(*map(grid.__getitem__, names)))
         candidates = itertools.chain(candidates, everything)
     for setting in candidates:
         if len(settings) >= count:

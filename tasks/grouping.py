@@ -8,6 +8,7 @@ A group is a connected component of links.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 import zlib
@@ -27,7 +28,7 @@ Link = tuple[int, int]
 
 
 def _before(text: str, separator: str) -> list[str]:
-    return [text.split(separator)[0]]
+    return [text.split(separator, 1)[0]]
 
 
 def _fields(text: str, separator: str) -> list[str]:
@@ -99,10 +100,8 @@ def _shared(keys: Sequence[Sequence[str]]) -> list[Link]:
     seen: dict[str, int] = {}
     links = []
     for i, row in enumerate(keys):
-        for key in row:
-            key = fold(key)
-            if key:
-                links.append((seen.setdefault(key, i), i))
+        for key in filter(None, map(fold, row)):
+            links.append((seen.setdefault(key, i), i))
     return links
 
 
@@ -130,7 +129,7 @@ def _shingles(text: str) -> set[bytes]:
     words = [w.encode() for w in _WORD.findall(text.casefold())]
     if len(words) < 2:
         return {text.casefold().encode()}
-    return {a + b" " + b for a, b in zip(words, words[1:], strict=False)}
+    return {a + b" " + b for a, b in itertools.pairwise(words)}
 
 
 def _near_duplicates(prompts: Sequence[str]) -> Iterable[Link]:

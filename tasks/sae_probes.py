@@ -41,9 +41,7 @@ class SaeProbes(LabelledTask):
         self.rule = known.get("group")
         self.flags = tuple(known.get("flags", ()))
         self.positive = known["positive"]
-        self.brief = Brief(
-            known["question"], tuple(known["classes"]), tuple(known["words"]), known["noun"]
-        )
+        self.brief = Brief(known["question"], tuple(known["classes"]), tuple(known["words"]), known["noun"])
         self.meta = TaskMeta(
             name=known["name"],
             version=1,

@@ -77,9 +77,7 @@ def _hashed_groups(data: Examples, rows: np.ndarray) -> list[list[int]]:
     return sorted(members.values(), key=lambda group: _hash(min(data.ids[i] for i in group)))
 
 
-def _draw(
-    name: str, brief: Brief, data: Examples, rest: np.ndarray, regime: Regime, seed: int
-) -> np.ndarray:
+def _draw(name: str, brief: Brief, data: Examples, rest: np.ndarray, regime: Regime, seed: int) -> np.ndarray:
     """Seeded draw of `regime.labels` rows in the classes' own proportions (at least one each)."""
     if len(rest) < regime.labels * regime.shrink:
         raise FairfightError(
@@ -88,12 +86,11 @@ def _draw(
         )
     rng = np.random.default_rng([seed, 1])
     order = rng.permutation(rest)
-    assert data.labels is not None
-    classes = data.labels[order]
+    classes = data.truth[order]
     counts = np.bincount(classes, minlength=len(brief.classes))
     wanted = _proportional(counts, min(regime.labels, len(rest)))
     drawn = np.concatenate([order[classes == c][: wanted[c]] for c in range(len(counts))])
-    return rng.permutation(drawn)
+    return np.asarray(rng.permutation(drawn))
 
 
 def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
@@ -104,29 +101,27 @@ def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
         shares[np.argmax(np.where(shares < counts, exact - shares, -np.inf))] += 1
     while shares.sum() > total:
         shares[np.argmax(np.where(shares > 1, shares - exact, -np.inf))] -= 1
-    return shares
+    return np.asarray(shares)
 
 
 def _folds(train: Examples, regime: Regime, seed: int) -> np.ndarray:
     """Fold of each train row, [n]; stratified by class, groups kept whole."""
-    assert train.labels is not None
     folds = np.zeros(len(train), dtype=int)
-    smallest = int(np.unique(train.labels, return_counts=True)[1].min())
+    smallest = int(np.unique(train.truth, return_counts=True)[1].min())
     count = min(regime.folds, smallest, len(np.unique(train.groups)))
     if count < 2:
         raise FairfightError(
-            f"Regime {regime.name} leaves {smallest} example(s) of the rarest class to train on, too few for two folds; "
-            f"raise regime.labels."
+            f"Regime {regime.name} leaves {smallest} example(s) of the rarest class to train on, too few for two "
+            f"folds; raise regime.labels."
         )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(train.prompts, train.labels, train.groups)):
+    for fold, (_, held_out) in enumerate(splitter.split(train.prompts, train.truth, train.groups)):
         folds[held_out] = fold
     return folds
 
 
 def _refuse_empty_class(name: str, brief: Brief, where: str, examples: Examples) -> None:
-    assert examples.labels is not None
-    present = set(examples.labels.tolist())
+    present = set(examples.truth.tolist())
     empty = [c for i, c in enumerate(brief.classes) if i not in present]
     if empty:
         raise FairfightError(

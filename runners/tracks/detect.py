@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from arena.contract import Brief, Detector, Examples, FairfightError, Part, Sites
 from arena.lab import Lab
@@ -110,7 +111,7 @@ def _crossfit(make: Callable[[], Detector], part: Part, lab: Lab, trial: int) ->
 
 def _dev_score(out_of_fold: np.ndarray, part: Part) -> float:
     """Mean over folds of the AUROC within the fold; folds that lack a class do not count."""
-    labels = _labels(part.train)
+    labels = part.train.truth
     values = [
         auroc(labels[part.folds == fold], draw[part.folds == fold])[0]
         for fold in np.unique(part.folds)
@@ -121,7 +122,8 @@ def _dev_score(out_of_fold: np.ndarray, part: Part) -> float:
 
 def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tuple[int, int]) -> Detector:
     lab.reseed(*stream)
-    return detector.fit(train, brief, lab)
+    with threadpool_limits(1, user_api="blas"):  # small problems: threads cost more than they bring
+        return detector.fit(train, brief, lab)
 
 
 def _score(detector: Detector, asked: Examples, brief: Brief, lab: Lab) -> np.ndarray:
@@ -145,10 +147,4 @@ def _score(detector: Detector, asked: Examples, brief: Brief, lab: Lab) -> np.nd
 
 def _answers(part: Part, asked: Examples, score: np.ndarray, fold: np.ndarray | None = None) -> Answers:
     names = (part.name,) * len(asked)
-    return Answers(names, asked.ids, asked.groups, _labels(asked), score, fold)
-
-
-def _labels(examples: Examples) -> np.ndarray:
-    assert examples.labels is not None
-    return examples.labels
-
+    return Answers(names, asked.ids, asked.groups, asked.truth, score, fold)
