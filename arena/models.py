@@ -88,6 +88,7 @@ def identify(spec: ModelSpec) -> ModelIdentity:
 def load(spec: ModelSpec) -> LoadedModel:
     """The model of `spec`, on its device, in evaluation mode, with its tokenizer."""
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     identity = identify(spec)
@@ -106,7 +107,7 @@ def load(spec: ModelSpec) -> LoadedModel:
                 source, dtype=getattr(torch, spec.dtype), use_safetensors=True, **where
             )
         model = model.to(device).eval().requires_grad_(False)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise FairfightError(
             f"The model {spec.name} could not be loaded ({_first_line(error)}); it must be a Hugging Face causal LM "
             f"with safetensors weights and a tokenizer, and the device {device!r} must exist."

@@ -1,0 +1,185 @@
+"""The Lab's numbers against a plain Hugging Face loop, and what stands in their way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from arena import activations, logprobs
+from arena.activations import Reader
+from arena.cache import Cache
+from arena.contract import FairfightError, Site
+from arena.lab import Lab, cut
+from arena.meter import Meter
+from arena.models import LoadedModel
+from tests.conftest import reviews
+
+PROMPTS = [text for text, _ in reviews(20)] + ["x", "a much longer text " * 8]
+
+
+def plain(tiny: LoadedModel, prompt: str, layer: int) -> np.ndarray:
+    """Hidden states after block `layer`, one prompt at a time, no padding."""
+    ids = [tiny.tokenizer.bos_token_id, *tiny.tokenizer(prompt)["input_ids"]]
+    kept = {}
+    hook = tiny.blocks[layer].register_forward_hook(
+        lambda _, __, out: kept.update(h=out if isinstance(out, torch.Tensor) else out[0])
+    )
+    with torch.no_grad():
+        tiny.model(input_ids=torch.tensor([ids]))
+    hook.remove()
+    return kept["h"][0].numpy()
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_agrees_with_a_plain_loop(tiny: LoadedModel, lab: Lab, layer: int) -> None:
+    expected = [plain(tiny, p, layer) for p in PROMPTS]
+    poolings = {"last": lambda h: h[-1], "mean": lambda h: h[1:].mean(0), "max": lambda h: h[1:].max(0)}
+    for pooling, pool in poolings.items():
+        got = lab.activations(PROMPTS, Site(layer, pooling))  # type: ignore[arg-type]
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, np.stack([pool(h) for h in expected]), atol=1e-5)
+    for got, want in zip(lab.token_activations(PROMPTS, layer), expected, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_the_pass_stops_after_the_deepest_site(tiny: LoadedModel, lab: Lab) -> None:
+    ran = []
+    hook = tiny.blocks[1].register_forward_hook(lambda *_: ran.append(1))
+    lab.activations(PROMPTS, Site(0))
+    assert ran == []
+    lab.activations(PROMPTS, Site(1))
+    assert ran
+    hook.remove()
+
+
+def test_one_pass_serves_all_sites_and_a_second_run_none(reader: Reader, tiny: LoadedModel, tmp_path: Path) -> None:
+    ran = []
+    hook = tiny.blocks[0].register_forward_hook(lambda *_: ran.append(1))
+    reader.read(PROMPTS, {Site(0), Site(1, "mean"), Site(1, "max")})
+    once = len(ran)
+    for site in (Site(0), Site(1, "mean"), Site(1, "max")):
+        reader.get(PROMPTS, site)
+        Reader(tiny, Cache(tmp_path / "activations")).get(PROMPTS, site)
+    assert len(ran) == once
+    hook.remove()
+
+
+def test_a_damaged_shard_changes_no_number(reader: Reader, tiny: LoadedModel, tmp_path: Path) -> None:
+    before = np.stack(reader.get(PROMPTS, Site(1)))
+    for shard in (tmp_path / "activations").glob("*/*.safetensors"):
+        shard.write_bytes(b"junk")
+    again = Reader(tiny, Cache(tmp_path / "activations"))
+    np.testing.assert_array_equal(np.stack(again.get(PROMPTS, Site(1))), before)
+
+
+def test_chat_reads_the_template(tiny: LoadedModel, lab: Lab) -> None:
+    got = lab.activations(["hi"], Site(1, "last", chat=True))
+    text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    ids = tiny.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert ids[0] == tiny.tokenizer.bos_token_id
+    with torch.no_grad():
+        want = tiny.model(input_ids=torch.tensor([ids]), output_hidden_states=True).logits
+        head = tiny.model.lm_head(tiny.model.model.norm(torch.tensor(got)))
+    np.testing.assert_allclose(head[0], want[0, -1], atol=1e-4)
+
+
+def by_hand(tiny: LoadedModel, reader: Reader, prompt: str, continuation: str) -> float:
+    ids, more = reader.ids(prompt, True), tiny.tokenizer(continuation, add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        log_p = tiny.model(input_ids=torch.tensor([ids + more])).logits[0].log_softmax(-1)
+    return float(sum(log_p[len(ids) - 1 + j, token] for j, token in enumerate(more)))
+
+
+@pytest.mark.parametrize("min_prefix", [1, 8, 10_000])
+def test_logprobs_agree_with_whole_sequences(
+    tiny: LoadedModel, reader: Reader, monkeypatch: pytest.MonkeyPatch, min_prefix: int
+) -> None:
+    monkeypatch.setattr(logprobs, "MIN_PREFIX", min_prefix)
+    prompts = [f"What is this, good or bad? Review: {p}" for p in PROMPTS]
+    words = ["good", "bad", "quite unheard-of", "quite"]
+    assert len(tiny.tokenizer("quite unheard-of")["input_ids"]) > 2
+    lab = Lab(reader, Meter(2), 0)
+    got = lab.logprobs(prompts, words)
+    want = [[by_hand(tiny, reader, p, w) for w in words] for p in prompts]
+    np.testing.assert_allclose(got, want, atol=2e-4)
+    np.testing.assert_array_equal(lab.logprobs(prompts[::-1], words), got[::-1])  # from the cache
+
+
+def test_nan_activations_name_model_layer_and_remedy(tiny: LoadedModel, tmp_path: Path) -> None:
+    reader = Reader(tiny, Cache(tmp_path))
+    hook = tiny.blocks[1].register_forward_hook(lambda _, __, out: out * float("nan"))
+    try:
+        with pytest.raises(FairfightError, match=r"tiny at layer 1, pooling last hold NaN.*22 of 22.*float32"):
+            reader.get(PROMPTS, Site(1))
+        reader.get(PROMPTS, Site(0))  # a sound layer of the same model still serves
+    finally:
+        hook.remove()
+    assert np.isfinite(np.stack(reader.get(PROMPTS, Site(1)))).all()  # nothing broken was cached
+
+
+def test_too_long_a_prompt_names_the_remedy(lab: Lab) -> None:
+    with pytest.raises(FairfightError, match=r"reads 256; lower task.max_tokens"):
+        lab.activations(["word " * 400], Site(0))
+
+
+def test_cut_keeps_the_end_and_counts(reader: Reader) -> None:
+    short, count = cut(reader, ["good film", "one two three four five six seven good film"], 4)
+    assert count == 1
+    assert short[0] == "good film"
+    assert short[1] and "one two three four five six seven good film".endswith(short[1])
+    assert len(reader.loaded.tokenizer(short[1])["input_ids"]) <= 4
+
+
+def test_batches_hold_every_row_once_under_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(activations.TOKENS_PER_BATCH, "cpu", 50)
+    ids = {i: [0] * (1 + i * 7 % 23) for i in range(40)}
+    found = list(activations.batches(ids, "cpu"))
+    assert sorted(i for b in found for i in b) == list(range(40))
+    assert all(len(b) * max(len(ids[i]) for i in b) <= 50 for b in found)
+
+
+class TestMeter:
+    def test_charges_stand_alone_whatever_the_cache_saved(self, reader: Reader) -> None:
+        reader.read(PROMPTS, {Site(0), Site(1)})
+        tokens = sum(len(reader.ids(p)) for p in PROMPTS)
+        lab = Lab(reader, Meter(2), 0)
+        with lab.meter.phase("fit"):
+            lab.activations(PROMPTS, Site(0))
+            lab.activations(PROMPTS + PROMPTS, Site(0))
+        with lab.meter.phase("query"):
+            lab.activations(PROMPTS[:1], Site(1))
+        spent = lab.meter.spent()
+        assert spent["fit"]["lm_tokens"] == pytest.approx(tokens / 2, abs=0.06)
+        assert spent["query"]["lm_tokens"] == len(reader.ids(PROMPTS[0]))
+        deeper = len(reader.ids(PROMPTS[0])) / 2
+        assert spent["total"]["lm_tokens"] == pytest.approx(tokens / 2 + deeper, abs=0.06)
+        assert spent["fit"]["seconds"] > spent["fit"]["own_seconds"]
+
+    def test_the_shared_prefix_is_charged_once(self, reader: Reader) -> None:
+        prompts = [f"A question that all prompts share, word for word: {p}" for p in PROMPTS]
+        lab = Lab(reader, Meter(2), 0)
+        with lab.meter.phase("query"):
+            lab.logprobs(prompts, ["good", "bad"])
+        whole = sum(len(reader.ids(p, True)) for p in prompts)
+        prefix = logprobs.shared_prefix(reader, prompts, True)
+        assert prefix > 8
+        continuations = logprobs.continuation_ids(reader, ["good", "bad"], True)
+        extra = sum(len(c) - 1 for c in continuations) * len(prompts)
+        assert lab.meter.spent()["query"]["lm_tokens"] == whole - prefix * (len(prompts) - 1) + extra
+
+    def test_phases_that_do_not_count_stay_out_of_the_total(self, lab: Lab) -> None:
+        with lab.meter.phase("untuned", counts=False):
+            lab.activations(PROMPTS, Site(0))
+        assert lab.meter.spent()["total"]["lm_tokens"] == 0
+        assert lab.meter.spent()["untuned"]["lm_tokens"] > 0
+
+    def test_over_budget(self, reader: Reader) -> None:
+        lab = Lab(reader, Meter(2, max_lm_tokens=10), 0)
+        with (
+            pytest.raises(FairfightError, match=r"the budget allows 10; raise budget.lm_tokens"),
+            lab.meter.phase("fit"),
+        ):
+            lab.activations(PROMPTS, Site(1))

@@ -1,0 +1,82 @@
+"""The cache: what it cannot verify it never trusts."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arena.cache import Cache, Cost
+
+PREIMAGE = {"model": "m", "kind": "activations"}
+ROWS = ["a", "b", "c"]
+
+
+def fill(root: Path, **columns: list[np.ndarray]) -> Path:
+    Cache(root).shelf(PREIMAGE).put(ROWS, columns or {"1.last": [np.full(4, i, float) for i in range(3)]}, Cost(300, 3))
+    return next(root.glob("*/*.json"))
+
+
+def test_round_trip_in_another_process_order_and_with_gaps(tmp_path: Path) -> None:
+    fill(tmp_path)
+    found = Cache(tmp_path).shelf(PREIMAGE).find("1.last", ["c", "x", "a"])
+    assert set(found) == {"c", "a"}
+    assert found["c"].tolist() == [2.0] * 4
+
+
+def test_ragged_rows(tmp_path: Path) -> None:
+    values = [np.arange(n * 2, dtype=float).reshape(n, 2) for n in (3, 1, 2)]
+    fill(tmp_path, **{"1.tokens": values})
+    found = Cache(tmp_path).shelf(PREIMAGE).find("1.tokens", ROWS)
+    assert all(np.array_equal(found[row], value) for row, value in zip(ROWS, values, strict=True))
+
+
+def test_rate_is_measured_seconds_per_token_and_block(tmp_path: Path) -> None:
+    fill(tmp_path)
+    assert Cache(tmp_path).shelf(PREIMAGE).rate() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("damage", ["torn", "changed", "foreign", "orphan", "garbage"])
+def test_damaged_shards_are_dropped_and_computed_anew(tmp_path: Path, damage: str) -> None:
+    sidecar = fill(tmp_path)
+    shard = sidecar.with_suffix(".safetensors")
+    if damage == "torn":
+        shard.write_bytes(shard.read_bytes()[:40])
+    elif damage == "changed":
+        raw = bytearray(shard.read_bytes())
+        raw[-1] ^= 1
+        shard.write_bytes(bytes(raw))
+    elif damage == "foreign":
+        note = json.loads(sidecar.read_text())
+        sidecar.write_text(json.dumps(note | {"preimage": {"model": "other"}}))
+    elif damage == "orphan":
+        shard.unlink()
+    else:
+        sidecar.write_text("{")
+    shelf = Cache(tmp_path).shelf(PREIMAGE)
+    assert shelf.find("1.last", ROWS) == {}
+    assert not sidecar.exists()
+    shelf.put(ROWS, {"1.last": [np.zeros(4)] * 3}, Cost(1, 1))
+    assert len(Cache(tmp_path).shelf(PREIMAGE).find("1.last", ROWS)) == 3
+
+
+def test_a_shard_without_its_sidecar_is_not_seen(tmp_path: Path) -> None:
+    fill(tmp_path).unlink()
+    assert Cache(tmp_path).shelf(PREIMAGE).find("1.last", ROWS) == {}
+
+
+def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
+    values = {"1.last": [np.zeros(1000) for _ in ROWS]}
+    shelf = Cache(tmp_path).shelf(PREIMAGE)
+    sidecars = []
+    for age in (300, 200, 100):
+        shelf.put([f"{age}{r}" for r in ROWS], values, Cost(1, 1))
+        new = (set(tmp_path.glob("*/*.json")) - set(sidecars)).pop()
+        os.utime(new, (1e9 - age, 1e9 - age))
+        sidecars.append(new)
+    os.utime(sidecars[0])  # the oldest was just used
+    Cache(tmp_path, max_gb=60e-6).trim()
+    assert [s.exists() for s in sidecars] == [True, False, True]

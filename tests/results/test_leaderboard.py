@@ -1,0 +1,128 @@
+"""The leaderboard and the figures, from made-up records."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from results import figures, leaderboard
+from results.record import Record
+from tests.results.test_record import CELL, record
+
+
+def records() -> list[Record]:
+    """Two tasks, two seeds, a good contender, a poor one, and one with a failed cell."""
+    found = []
+    for task in ("sst2", "cola"):
+        for seed in (0, 1):
+            cell = replace(CELL, task={**CELL.task, "name": task}, seed=seed)
+            found.append(record(cell, "strong", 2.0))
+            found.append(record(cell, "weak", 0.3))
+            bad = (task, seed) == ("cola", 1)
+            changes = {"status": "failed", "error": "It broke | <b>here</b>", "test": None, "dev": None} if bad else {}
+            found.append(record(cell, "patchy", 3.0, **changes))
+    return found
+
+
+def test_rows_have_the_promised_fields() -> None:
+    rows = json.loads(leaderboard.as_json(leaderboard.build(records())))
+    promised = {
+        "track",
+        "task",
+        "regime",
+        "model",
+        "contender",
+        "family",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "seeds",
+        "n",
+    }
+    for row in rows:
+        assert promised <= set(row)
+        assert isinstance(row["seeds"], int) and isinstance(row["n"], int)
+        assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
+    assert {r["metric"] for r in rows} == {"auroc", "accuracy", "f1", "balanced_accuracy", "ece", "brier"}
+    assert {r["task"] for r in rows} == {"sst2", "cola", "all"}
+    assert len([r for r in rows if r["contender"] == "strong"]) == 3 * 6
+
+
+def test_the_aggregate_is_the_mean_of_the_tasks() -> None:
+    (table,) = leaderboard.build(records())
+    each = [table.find(task, "strong") for task in table.tasks]
+    every = table.find("all", "strong")
+    assert every is not None
+    assert every.estimate.value == pytest.approx(sum(s.estimate.value for s in each if s) / 2)
+    assert every.seeds == 2
+    assert every.n == 80
+
+
+def test_nothing_is_imputed() -> None:
+    """A contender without every cell has no aggregate and stands below, however good it looks."""
+    (table,) = leaderboard.build(records())
+    assert table.contenders == ("strong", "weak", "patchy")
+    assert table.coverage["patchy"] == (3, 4)
+    assert table.find("all", "patchy") is None
+    assert table.find("sst2", "patchy") is not None
+    text = leaderboard.as_markdown([table])
+    assert "3/4 cells" in text
+    assert "Not ranked, for lack of cells: patchy." in text
+    assert "cola x patchy, seed 1 (failed): It broke \\| &lt;b>here&lt;/b>" in text
+
+
+def test_cells_that_differ_in_more_are_never_in_one_column() -> None:
+    other = replace(CELL, regime={**CELL.regime, "labels": 512})
+    tables = leaderboard.build([record(), record(other)])
+    assert [t.board.regime for t in tables] == ["quick [labels=256]", "quick [labels=512]"]
+    tuned = replace(CELL, contender={**CELL.contender, "params": {"layer": 0.5, "C": 0.1}})
+    (table,) = leaderboard.build([record(), record(tuned)])
+    assert table.contenders == ("linear_probe [C=0.1]", "linear_probe [C=1]") or set(table.contenders) == {
+        "linear_probe [C=0.1]",
+        "linear_probe [C=1]",
+    }
+
+
+def test_regenerating_gives_the_same_bytes_whatever_the_order(tmp_path: Path) -> None:
+    hashes = []
+    for i, order in enumerate((records(), records()[::-1])):
+        tables = leaderboard.build(order)
+        leaderboard.write(tables, tmp_path / str(i))
+        for kind in figures.KINDS:
+            figures.save(figures.draw(kind, tables[0], "auroc", 6.0), tmp_path / str(i), kind)
+        files = sorted((tmp_path / str(i)).iterdir())
+        hashes.append([(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files])
+    assert hashes[0] == hashes[1]
+    assert len(hashes[0]) == 3 + 2 * len(figures.KINDS)
+
+
+def test_csv_is_the_same_table() -> None:
+    tables = leaderboard.build(records())
+    rows = list(csv.DictReader(io.StringIO(leaderboard.as_csv(tables))))
+    assert len(rows) == len(leaderboard.rows(tables))
+    assert rows[0]["track"] == "detect"
+
+
+def test_too_few_groups_are_told() -> None:
+    r = record()
+    assert r.test is not None
+    few = replace(r, test=replace(r.test, group=r.test.group // 4))
+    assert "Too few groups for a verdict (fewer than 20): sst2 (10)." in leaderboard.as_markdown(
+        leaderboard.build([few])
+    )
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_figures_show_every_contender(kind: str) -> None:
+    (table,) = leaderboard.build(records())
+    figure = figures.draw(kind, table, "auroc", 6.0)
+    shown = {t.get_text() for axis in figure.axes for t in [*axis.texts, *axis.get_yticklabels()]}
+    expected = set(table.contenders) if kind == "scores" else {c for c in table.contenders if table.complete(c)}
+    assert expected <= shown

@@ -1,0 +1,110 @@
+"""Metrics against scikit-learn; thresholds and calibration from out-of-fold answers alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as sk
+
+from results.metrics import METRICS, answered, auroc, evaluate
+from results.record import Answers
+
+RNG = np.random.default_rng(0)
+
+
+def answers(n: int, classes: int = 2, seed: int = 0, ties: bool = False, draws: int = 1) -> Answers:
+    rng = np.random.default_rng(seed)
+    truth = np.r_[np.arange(classes), rng.integers(0, classes, n - classes)]
+    score = rng.normal(size=(draws, n, classes)) + np.eye(classes)[truth]
+    if ties:
+        score = score.round()
+    return Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), truth, score)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_auroc_with_and_without_ties(ties: bool) -> None:
+    a = answers(200, ties=ties)
+    gap = a.score[0][:, 1] - a.score[0][:, 0]
+    assert auroc(a.truth, a.score[0])[0] == pytest.approx(sk.roc_auc_score(a.truth, gap))
+
+
+def test_auroc_with_weights_is_auroc_of_the_resample() -> None:
+    a = answers(80, ties=True)
+    weights = RNG.integers(0, 4, (5, 80)).astype(float)
+    gap = a.score[0][:, 1] - a.score[0][:, 0]
+    expected = [sk.roc_auc_score(np.repeat(a.truth, w.astype(int)), np.repeat(gap, w.astype(int))) for w in weights]
+    np.testing.assert_allclose(auroc(a.truth, a.score[0], weights), expected)
+
+
+def test_macro_auroc() -> None:
+    a = answers(200, classes=4)
+    expected = [sk.roc_auc_score(a.truth == c, a.score[0][:, c]) for c in range(4)]
+    assert auroc(a.truth, a.score[0])[0] == pytest.approx(np.mean(expected))
+
+
+def test_a_resample_without_a_class_is_no_number() -> None:
+    assert np.isnan(auroc(np.array([0, 1]), np.array([[0, 1.0], [1, 0]]), np.array([[1.0, 0]]))[0])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_decisions_and_probabilities(classes: int) -> None:
+    test, dev = answers(300, classes), answers(200, classes, seed=1)
+    got = {k: v[0] for k, v in evaluate(test, dev).items()}
+    a = answered(test, dev, 0)
+    average = "binary" if classes == 2 else "macro"
+    assert got["accuracy"] == pytest.approx(sk.accuracy_score(a.truth, a.decision["accuracy"]))
+    assert got["f1"] == pytest.approx(sk.f1_score(a.truth, a.decision["f1"], average=average))
+    assert got["balanced_accuracy"] == pytest.approx(
+        sk.balanced_accuracy_score(a.truth, a.decision["balanced_accuracy"])
+    )
+    np.testing.assert_allclose(a.probability.sum(1), 1)
+    if classes == 2:
+        assert got["brier"] == pytest.approx(sk.brier_score_loss(a.truth, a.probability[:, 1]))
+    assert set(got) == set(METRICS)
+
+
+def test_ece_of_a_calibrated_and_of_an_overconfident_answer() -> None:
+    rng = np.random.default_rng(3)
+    n = 20_000
+    p = rng.uniform(0.02, 0.98, n)
+    truth = (rng.uniform(size=n) < p).astype(int)
+    logits = np.log(p / (1 - p))
+    score = np.stack([np.zeros(n), logits], 1)[None]
+    sure = np.stack([np.zeros(n), 10 * logits], 1)[None]
+    make = lambda s: Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), truth, s)  # noqa: E731
+    assert evaluate(make(score), make(score))["ece"][0] < 0.02
+    assert evaluate(make(sure), make(sure))["ece"][0] < 0.02  # calibration undoes the scale
+    assert evaluate(make(sure), make(score))["ece"][0] > 0.1  # unless dev answers lacked it
+
+
+def test_thresholds_never_look_at_the_test() -> None:
+    test, dev = answers(300), answers(200, seed=1)
+    flipped = Answers(test.part, test.id, test.group, 1 - test.truth, test.score)
+    for metric in ("accuracy", "f1", "balanced_accuracy"):
+        np.testing.assert_array_equal(
+            answered(test, dev, 0).decision[metric], answered(flipped, dev, 0).decision[metric]
+        )
+
+
+def test_the_threshold_is_the_best_out_of_fold() -> None:
+    dev = answers(200, seed=1)
+    gap = dev.score[0][:, 1] - dev.score[0][:, 0]
+    best = max(np.mean((gap > cut) == dev.truth) for cut in [*gap, gap.min() - 1])
+    own = answered(dev, dev, 0).decision["accuracy"]
+    assert np.mean(own == dev.truth) == pytest.approx(best)
+
+
+def test_constant_scores_are_chance_not_an_error() -> None:
+    n = 40
+    constant = Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), np.arange(n) % 4 // 3, np.ones((1, n, 2)))
+    got = {k: v[0] for k, v in evaluate(constant, constant).items()}
+    assert got["auroc"] == 0.5
+    assert got["accuracy"] == 0.75
+    assert got["ece"] == pytest.approx(0, abs=1e-3)
+
+
+def test_draws_are_averaged_as_metrics_not_as_scores() -> None:
+    test, dev = answers(100, draws=5), answers(100, seed=1, draws=5)
+    each = [auroc(test.truth, s)[0] for s in test.score]
+    assert evaluate(test, dev)["auroc"][0] == pytest.approx(np.mean(each))
+    assert auroc(test.truth, test.score.mean(0))[0] > np.mean(each) + 0.05

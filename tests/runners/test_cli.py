@@ -1,0 +1,250 @@
+"""The command line end to end, on a tiny random model and a small file of reviews."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from results.record import Record, key
+from results.store import Store
+from runners import cli
+
+CHEAP = "contender=[majority,bag_of_words,diff_in_means]"
+
+
+@pytest.fixture()
+def base(tiny_folder: Path, reviews_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Overrides of a run that takes a second."""
+    monkeypatch.setenv("FAIRFIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return [
+        "task=file", f"task.path={reviews_file}", "model=local", f"model.path={tiny_folder}", "model.name=tiny",
+        "model.device=cpu", "regime=quick", "regime.labels=64", "regime.test=30", "budget=quick",
+        "tracking=disabled", f"store={tmp_path / 'runs'}",
+    ]  # fmt: skip
+
+
+def run(base: list[str], *more: str) -> int:
+    return cli.main(["run", *base, *more])
+
+
+def records(tmp_path: Path) -> list[Record]:
+    return list(Store(tmp_path / "runs").records())
+
+
+def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    contenders = "contender=[majority,random_direction,bag_of_words,zero_shot,linear_probe,diff_in_means]"
+    assert run(base, contenders, "seeds=[0,1]") == 0
+    found = records(tmp_path)
+    assert len(found) == 12
+    assert {r.status for r in found} == {"ok"}
+    for r in found:
+        assert r.key == key(r.cell)
+        assert r.test is not None and r.dev is not None and r.untuned is not None
+        assert len(r.test.id) == 30 and len(r.dev.id) == 64
+        assert r.spent["labels"] == 64
+        assert r.cleaning["rows"] == 240
+        assert str(tmp_path) not in r.to_json()
+    capsys.readouterr()
+
+    store = f"store={tmp_path / 'runs'}"
+    assert cli.main(["leaderboard", store, "format=json", f"out={tmp_path / 'out'}"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    by = {(r["contender"], r["metric"]): r for r in rows if r["task"] == "all"}
+    assert by["majority", "auroc"]["value"] == 0.5
+    assert by["bag_of_words", "auroc"]["value"] > 0.8
+    assert by["random_direction", "auroc"]["value"] < 0.65
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"leaderboard.md", "leaderboard.csv", "leaderboard.json"}
+    assert cli.main(["figures", store, f"out={tmp_path / 'figures'}"]) == 0
+    drawn = {p.suffix for p in (tmp_path / "figures").iterdir() if p.stat().st_size > 5000}
+    assert drawn == {".png", ".pdf"}
+    assert {p.name for p in tmp_path.iterdir()} <= {"runs", "cache", "out", "figures", "activations"}  # no litter
+
+
+def test_a_second_run_computes_nothing(base: list[str], tmp_path: Path) -> None:
+    assert run(base, CHEAP) == 0
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs" / "records").iterdir()}
+    assert run(base, CHEAP) == 0
+    assert run(base, CHEAP.replace("majority", "random_direction")) == 0
+    after = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs" / "records").iterdir()}
+    assert len(after) == 4
+    assert before.items() <= after.items()
+
+
+def test_overrides_of_one_contender_and_two_variants(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    variants = ["contender=[bag_of_words]", "+contender@contender.second=bag_of_words", "contender.second.ngrams=1"]
+    assert run(base, *variants, "contender.second.grid.ngrams=[1]") == 0
+    assert len(records(tmp_path)) == 2
+    capsys.readouterr()
+    cli.main(["leaderboard", f"store={tmp_path / 'runs'}"])
+    assert "bag_of_words [grid.ngrams=[1], ngrams=1]" in capsys.readouterr().out
+
+
+def test_a_sweep_over_models_or_tasks_goes_through_hydra(base: list[str], tmp_path: Path) -> None:
+    assert run(base, "-m", "contender=majority", "task.name=a,b", "seeds=[0]") == 0
+    assert {r.cell.task["name"] for r in records(tmp_path)} == {"a", "b"}
+
+
+def test_the_lockbox_is_opened_by_an_explicit_flag_and_logged(base: list[str], tmp_path: Path) -> None:
+    assert run(base, "contender=majority") == 0
+    assert run(base, "contender=majority", "half=lockbox") == 0
+    found = {r.cell.half: r for r in records(tmp_path)}
+    assert found["public"].about["lockbox_opened"] is None
+    assert found["lockbox"].about["lockbox_opened"]
+    assert found["public"].test is not None and found["lockbox"].test is not None
+    assert not set(found["public"].test.id) & set(found["lockbox"].test.id)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            ["contender=linear_probe", "contender.linear_probe.layer=9"],
+            "layer=9 does not exist: the model has 2 blocks",
+        ),
+        (["contender=majority", "regime.labels=5000"], "asks for 5000 labels"),
+        (["contender=zero_shot", "contender.zero_shot.template=x"], "Unknown contender.zero_shot.template='x'"),
+        (["contender=linear_probe", "contender.linear_probe.C=-1"], "C' parameter"),
+        (["contender=linear_probe", "budget.lm_tokens=5"], "the budget allows 5"),
+    ],
+)
+def test_a_failed_cell_is_a_record_with_one_sentence(
+    base: list[str], tmp_path: Path, capsys: Any, overrides: list[str], sentence: str
+) -> None:
+    assert run(base, *overrides) == 1
+    (r,) = records(tmp_path)
+    assert r.status == ("over_budget" if "lm_tokens" in overrides[-1] else "failed")
+    assert r.error is not None and sentence in r.error and "\n" not in r.error
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["task=nope"], "Could not find 'task/nope'"),
+        (["contender=[majority,nope]"], "Unknown contender 'nope'; the contenders are: bag_of_words"),
+        (["contender=nope"], "Unknown contender 'nope'"),
+        (["contender=[]"], "No contender was given"),
+        (["seeds=[]"], "No seed was given"),
+        (["task=sae_probes", "task.set=nope", "~task.path", "~task.name"], "task.set"),
+        (["regime.lables=3"], "lables"),
+        (["contender=majority", "+contender.majority.depth=3"], "contender.majority has no hyperparameter 'depth'"),
+        (["task.text=body"], "task.text='body' is no column of reviews; its columns are: text, label"),
+        (["task.path=none.csv"], "does not exist"),
+        (["model.path=none"], "holds no config.json"),
+        (["half=both"], "Unknown half='both'"),
+        (["resume=perhaps"], "Unknown resume='perhaps'"),
+        (["task._target_=os.system"], "not in a trusted package"),
+        (["regime.labels=many"], "could not be converted to Integer"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_no_record(
+    base: list[str], tmp_path: Path, overrides: list[str], sentence: str
+) -> None:
+    if any(o.startswith("task=") for o in overrides):
+        base = [b for b in base if not b.startswith("task")]
+        overrides = [o for o in overrides if not o.startswith("~")]
+    done = fairfight("run", *base, *overrides)
+    assert done.returncode != 0
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs" / "records").exists()
+
+
+def test_one_broken_cell_costs_the_others_nothing(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    assert run(base, "contender=[majority,linear_probe]", "contender.linear_probe.layer=9", "seeds=[0,1]") == 1
+    assert sorted(r.status for r in records(tmp_path)) == ["failed", "failed", "ok", "ok"]
+    capsys.readouterr()
+    assert run(base, "contender=[majority,linear_probe]", "contender.linear_probe.layer=9", "seeds=[0,1]") == 1
+    assert "0 run now" in capsys.readouterr().err  # a failure is a result until asked for again
+    assert run(base, "contender=[majority,linear_probe]", "contender.linear_probe.layer=9", "resume=failed") == 1
+    assert "1 run now" in capsys.readouterr().err
+
+
+def test_nan_activations_fail_the_cells_that_read_them(
+    base: list[str], tmp_path: Path, tiny_folder: Path, capsys: Any
+) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "activations" / "broken"
+    shutil.copytree(tiny_folder, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][:] = float("nan")
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    layer = ["contender.linear_probe.layer=0", "contender.linear_probe.grid.layer=[0]"]
+    code = run(base, f"model.path={broken}", "contender=[majority,linear_probe,random_direction]", *layer)
+    assert code == 1
+    status = {r.cell.contender["name"]: r for r in records(tmp_path)}
+    assert status["majority"].status == status["linear_probe"].status == "ok"
+    assert "hold NaN or infinity" in str(status["random_direction"].error)
+
+
+def test_never_runs_nothing_and_says_what_is_missing(base: list[str], capsys: Any) -> None:
+    assert run(base, "contender=majority", "resume=never") == 1
+    assert "was not run" in capsys.readouterr().err
+
+
+def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
+    for words, sentence in (
+        (["leaderboard", f"store={tmp_path / 'none'}"], "holds no records"),
+        (["leaderboard", "stor=x"], "Could not override 'stor'"),
+        (["leaderboard", "nonsense"], "is no override"),
+        (["figures", f"store={tmp_path / 'none'}"], "holds no records"),
+        (["nonsense"], "the commands are: run, leaderboard"),
+    ):
+        assert cli.main(words) == 1
+        captured = capsys.readouterr()
+        assert sentence in captured.err
+        assert captured.out == ""
+
+
+def test_lists(capsys: Any) -> None:
+    assert cli.main(["list", "contenders"]) == 0
+    assert "linear_probe" in capsys.readouterr().out
+    assert cli.main(["list", "tasks", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) >= 113 + 3
+    assert {"task", "overrides", "rows", "groups", "family", "licence", "flags"} <= set(rows[5])
+    for what in ("models", "regimes", "budgets", "experiments"):
+        assert cli.main(["list", what]) == 0
+
+
+def fairfight(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "runners.cli", *words], capture_output=True, text=True, check=False, **more
+    )
+
+
+def test_killed_half_way_nothing_is_lost_repeated_or_torn(base: list[str], tmp_path: Path) -> None:
+    """kill -9 as soon as some records are there; the same command finishes the rest."""
+    words = [sys.executable, "-m", "runners.cli", "run", *base, CHEAP, "seeds=[0,1,2,3,4,5,6,7]"]
+    folder = tmp_path / "runs" / "records"
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while len(list(folder.glob("*.json"))) < 5:
+        assert process.poll() is None and time.time() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    early = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("*.json")}
+    assert 5 <= len(early) < 24
+    assert fairfight("run", *base, CHEAP, "seeds=[0,1,2,3,4,5,6,7]").returncode == 0
+    found = records(tmp_path)
+    assert len(found) == 24
+    assert {r.status for r in found} == {"ok"}
+    for path, (stamp, content) in early.items():
+        assert (path.stat().st_mtime_ns, path.read_bytes()) == (stamp, content)
+    again = records(tmp_path)
+    assert [r.to_json() for r in again] == [r.to_json() for r in found]

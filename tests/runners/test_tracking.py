@@ -1,0 +1,111 @@
+"""W&B is a copy: its payload, an offline run, and that losing it loses nothing."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from arena.contract import FairfightError
+from results.store import Store
+from runners import tracking
+from tests.results.test_record import CELL, record
+
+
+class FakeRun:
+    def __init__(self, **settings: Any) -> None:
+        self.settings, self.summary, self.finished = settings, {}, False
+
+    def __enter__(self) -> FakeRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finished = True
+
+
+@pytest.fixture()
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
+    runs: list[FakeRun] = []
+
+    def init(**settings: Any) -> FakeRun:
+        runs.append(FakeRun(**settings))
+        return runs[-1]
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, Settings=dict))
+    return runs
+
+
+def fill(store: Store) -> list[str]:
+    failed = record(replace(CELL, seed=5), status="failed", error="No.", test=None, dev=None, untuned=None,
+                    trials=[], chosen=None, spent={})  # fmt: skip
+    made = [record(), record(contender="majority"), failed]
+    for r in made:
+        store.save(r)
+    return [r.key for r in made]
+
+
+def test_one_run_per_record_with_the_same_keys(tmp_path: Path, sent: list[FakeRun]) -> None:
+    store = Store(tmp_path)
+    keys = fill(store)
+    assert tracking.export(store, keys, group="quickstart", mode="offline", project="p") == 3
+    assert [r.finished for r in sent] == [True] * 3
+    assert len({tuple(sorted(r.summary)) for r in sent}) == 1
+    first = sent[0]
+    assert first.settings["group"] == "quickstart"
+    assert first.settings["job_type"] == "run"
+    assert first.settings["config"]["cell"]["task"]["name"] == "sst2"
+    assert {"sst2", "linear_probe", "quick", "baseline"} <= set(first.settings["tags"])
+    assert 0.5 < first.summary["auroc"] <= 1
+    assert first.summary["spent/total/lm_tokens"] == 10.0
+    assert {"accuracy", "f1", "balanced_accuracy", "ece", "brier", "untuned/auroc", "dev_score"} <= set(first.summary)
+    assert sent[2].summary["status"] == "failed"
+    assert sent[2].summary["auroc"] is None
+
+
+def test_each_record_is_sent_once_per_mode_and_again_when_it_changed(tmp_path: Path, sent: list[FakeRun]) -> None:
+    store = Store(tmp_path)
+    keys = fill(store)
+    export = lambda mode: tracking.export(store, keys, group="g", mode=mode, project="p")  # noqa: E731
+    assert [export("offline"), export("offline"), export("online")] == [3, 0, 3]
+    store.save(record(provenance={"finished": "2026-02-02T00:00:00+00:00"}))
+    assert export("offline") == 1
+    assert len({r.settings["id"] for r in sent}) == 4
+
+
+def test_losing_it_changes_no_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def init(**_: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, Settings=dict))
+    store = Store(tmp_path)
+    keys = fill(store)
+    before = [store.path(k).read_bytes() for k in keys]
+    assert tracking.export(store, keys, group="g", mode="online", project="p") == 0
+    assert "no network" in caplog.text
+    assert [store.path(k).read_bytes() for k in keys] == before
+
+
+def test_an_unknown_mode() -> None:
+    with pytest.raises(FairfightError, match="offline, online, disabled"):
+        tracking.export(Store("x"), [], group="g", mode="cloud", project="p")
+
+
+def test_no_key_reaches_the_payload(tmp_path: Path, sent: list[FakeRun], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "hush-hush")
+    store = Store(tmp_path)
+    tracking.export(store, fill(store), group="g", mode="offline", project="p")
+    assert "hush-hush" not in repr([r.__dict__ for r in sent])
+
+
+@pytest.mark.slow
+def test_offline_smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real library, without a network or an account."""
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    store = Store(tmp_path)
+    store.save(record())
+    assert tracking.export(store, [record().key], group="g", mode="offline", project="p") == 1
+    assert list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
