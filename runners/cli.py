@@ -63,7 +63,9 @@ def _run(rest: list[str]) -> int:
     from runners import run
 
     invocation = run.begin()
-    sys.argv = ["fairfight run", *rest]
+    # argparse takes no flag between overrides, and people write them anywhere.
+    sweep = [word for word in rest if word in {"-m", "--multirun"}]
+    sys.argv = ["fairfight run", *sweep[:1], *(word for word in rest if word not in sweep)]
     run.main()
     if {"--help", "--hydra-help", "--info", "--cfg", "-c", "-h", "-i", "--version"} & set(rest):
         return 0

@@ -66,7 +66,7 @@ class TestContender:
 
     def test_the_docstring_gives_shapes_and_source(self, name: str) -> None:
         doc = contender(name).target.__doc__ or ""
-        assert "[n" in doc or name == "majority"
+        assert "n, classes]" in doc or name == "majority"
         assert "ource" in doc or contender(name).meta.family == "control"
 
     def test_the_constructor_only_stores(self, name: str) -> None:

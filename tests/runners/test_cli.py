@@ -20,7 +20,7 @@ from runners import cli
 CHEAP = "contender=[majority,bag_of_words,diff_in_means]"
 
 
-@pytest.fixture()
+@pytest.fixture
 def base(tiny_folder: Path, reviews_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Overrides of a run that takes a second."""
     monkeypatch.setenv("FAIRFIGHT_CACHE", str(tmp_path / "cache"))

@@ -42,7 +42,7 @@ class Spy:
         return rng.normal(size=(len(asked), 2)) + self.skill * np.eye(2)[told]
 
 
-@pytest.fixture()
+@pytest.fixture
 def part() -> Part:
     Spy.notes.clear()
     data = examples(300)

@@ -27,7 +27,7 @@ class FakeRun:
         self.finished = True
 
 
-@pytest.fixture()
+@pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[FakeRun]:
     runs: list[FakeRun] = []
 
