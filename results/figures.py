@@ -34,14 +34,18 @@ def scores(table: Table, metric: str, width: float) -> Figure:
     """Every contender on every task, with 95 % intervals; the mean over tasks on the left."""
     panels = [*(["all"] if any(s.task == "all" for s in table.scores) else []), *table.tasks]
     order = list(reversed(table.contenders))
-    height = 0.9 + 0.2 * len(order)
+    height = 0.6 + 0.22 * len(order)
     columns = min(len(panels), 5)
     lines = -(-len(panels) // columns)
     figure, axes = plt.subplots(
-        lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False
+        lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False, layout="constrained"
     )
+    found = [s for s in table.scores if s.metric == metric]
+    left = max(0.0, min(FLOOR.get(metric, 1.0), *(s.estimate.value for s in found)) - 0.08)
+    right = min(1.0, max(s.estimate.high or s.estimate.value for s in found) + 0.02)
     for axis, task in zip(axes.flat, panels, strict=False):
-        _dots(axis, [table.find(task, c, metric) for c in order])
+        axis.set_xlim(left, right)
+        _dots(axis, [table.find(task, c, metric) for c in order], left)
         axis.set_title("mean over tasks" if task == "all" else task, fontweight="bold" if task == "all" else None)
         axis.set_yticks(range(len(order)), order)
         if metric in FLOOR:
@@ -49,14 +53,15 @@ def scores(table: Table, metric: str, width: float) -> Figure:
         axis.grid(axis="x", linewidth=0.3)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    figure.supxlabel(f"{TITLES[metric]} (95 % interval)", fontsize=8)
+    for axis in axes[-1]:
+        axis.set_xlabel(f"{TITLES[metric]} (95 %)")
     _legend(figure, table)
     return figure
 
 
 def cost(table: Table, metric: str, width: float) -> Figure:
     """Mean score against LM tokens, as if each contender stood alone; the frontier is drawn."""
-    figure, axis = plt.subplots(figsize=(width, width * 0.72))
+    figure, axis = plt.subplots(figsize=(width, width * 0.75), layout="constrained")
     found = [s for c in table.contenders if (s := table.find("all", c, metric))]
     for s in found:
         low, high = s.estimate.low, s.estimate.high
@@ -100,17 +105,19 @@ def draw(kind: str, table: Table, metric: str, width: float) -> Figure:
         figure = KINDS[kind](table, metric, width)
         b = table.board
         figure.suptitle(f"{b.model}, {b.track}, regime {b.regime}, budget {b.budget}, {b.half} half", fontsize=7)
-        figure.tight_layout(rect=(0, 0.04, 1, 1))
     return figure
 
 
-def _dots(axis: Any, found: Sequence[Score | None]) -> None:
+def _dots(axis: Any, found: Sequence[Score | None], left: float) -> None:
+    """One line per contender; an arrow where an interval leaves the panel."""
     for y, s in enumerate(found):
         if s is None:
             continue
         e, style = s.estimate, STYLE[s.family]
         if e.low is not None and e.high is not None:
             axis.plot([e.low, e.high], [y, y], color=style["color"], linewidth=1.2, solid_capstyle="butt")
+            if e.low < left:
+                axis.plot([left], [y], marker="<", color=style["color"], markersize=4, clip_on=False)
         axis.scatter([e.value], [y], s=16, zorder=3, **style)
 
 
@@ -125,4 +132,4 @@ def _legend(figure: Figure, table: Table) -> None:
         for family, style in STYLE.items()
         if family in present
     ]
-    figure.legend(handles=handles, loc="lower center", ncol=3, fontsize=7)
+    figure.legend(handles=handles, loc="outside lower center", ncol=3, fontsize=7)
