@@ -13,11 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from arena.assets import cache_dir
 from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Part, Regime, Split, Task
 from arena.models import ModelIdentity, ModelSpec
+from results.metrics import auroc
 from results.record import Cell, Record, Status, key
 from results.store import Store
 from runners.build import Contender, cell
@@ -141,12 +143,13 @@ def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Except
 def _save(store: Store, record: Record, task: str) -> None:
     store.save(record)
     line = f"{record.status:11} {task}  {record.cell.contender['name']}  seed {record.cell.seed}"
-    if record.status == "ok":
+    if record.test is not None:
         total = record.spent["total"]
-        line += f"  {total['lm_tokens']:.0f} LM tokens  {total['seconds']:.1f} s"
+        area = np.mean([auroc(record.test.truth, draw)[0] for draw in record.test.score])
+        line += f"  AUROC {area:.3f}  {total['lm_tokens']:.0f} LM tokens  {total['seconds']:.1f} s"
     else:
         line += f"  {record.error}"
-    tqdm.write(line, file=sys.stderr)
+    tqdm.write(line, file=sys.stdout)
 
 
 @dataclass(frozen=True)

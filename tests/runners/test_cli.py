@@ -53,7 +53,8 @@ def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, 
         assert r.spent["labels"] == 64
         assert r.cleaning["rows"] == 240
         assert str(tmp_path) not in r.to_json()
-    capsys.readouterr()
+    printed = capsys.readouterr().out.splitlines()
+    assert len([line for line in printed if line.startswith("ok") and "AUROC" in line]) == 12
 
     store = f"store={tmp_path / 'runs'}"
     assert cli.main(["leaderboard", store, "format=json", f"out={tmp_path / 'out'}"]) == 0

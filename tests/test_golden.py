@@ -1,0 +1,42 @@
+"""The keys of the quickstart's cells on sst2. A changed key orphans every record there is.
+
+If a change of behaviour is meant, the `version` of what changed goes up and these follow; if only a
+hyperparameter or a grid in `conf/` changed, they follow too; otherwise the change is a mistake.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from runners import run
+from runners.compose import composed
+
+GOLDEN = {
+    "majority": "69d766fab6dd88d5",
+    "random_direction": "cbe728d0ed0ce7b4",
+    "bag_of_words": "d7a3a63f21a5b832",
+    "zero_shot": "57dab31c9d239c2f",
+    "linear_probe": "fa43e0893b7ab2f4",
+    "diff_in_means": "48fc3df090e19cbb",
+}
+
+
+def cells(*overrides: str) -> dict[str, str]:
+    """Contender -> key of seed 0, as `fairfight run` would compute it."""
+    frame: dict[str, Any] = composed("run", ["experiment=quickstart", "task=sst2", *overrides])
+    made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
+    return {c.contender["name"]: k for k, (c, _) in made.cells().items() if c.seed == 0}
+
+
+def test_golden_keys() -> None:
+    assert {name: k[:16] for name, k in cells().items()} == GOLDEN
+
+
+def test_what_changes_no_result_changes_no_key() -> None:
+    same = ["store=elsewhere", "tracking=disabled", "model.device=cuda", "cache.max_gb=1", "name=other", "seeds=[0]"]
+    assert cells(*same) == cells()
+    assert cells("task.max_tokens=65") != cells()
+    assert cells("contender.linear_probe.C=0.5")["linear_probe"] != cells()["linear_probe"]
+    assert cells("contender.linear_probe.C=0.5")["majority"] == cells()["majority"]
