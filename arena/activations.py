@@ -72,10 +72,16 @@ class Reader:
 
     def get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         """One array per prompt: [d], or [tokens, d] for `tokens`; float32."""
-        self.read(prompts, [site])
         rows = [digest(prompt) for prompt in prompts]
-        found = self.shelf("activations", site.chat).find(_column(site), rows)
-        return [found[row] for row in rows]
+        for _ in range(2):  # another process may trim the cache between reading and getting
+            self.read(prompts, [site])
+            found = self.shelf("activations", site.chat).find(_column(site), rows)
+            if len(found) == len(set(rows)):
+                return [found[row] for row in rows]
+        raise FairfightError(
+            f"The activation cache of {self.cache.max_bytes / 1e9:g} GB cannot hold one request of {len(set(rows))} "
+            f"prompts; raise cache.max_gb."
+        )
 
     def _read(self, prompts: list[str], sites: list[Site], chat: bool) -> None:
         shelf = self.shelf("activations", chat)

@@ -14,6 +14,7 @@ import logging
 import os
 import tempfile
 import uuid
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 _LOG = logging.getLogger(__name__)
+OPEN_BYTES = 2e9  # of shards kept in memory by one shelf; the least recently used are read again when asked for
+
+Shard = dict[str, "list[np.ndarray] | np.ndarray"]
 
 
 def digest(*parts: str) -> str:
@@ -75,7 +79,8 @@ class Shelf:
         self.preimage = preimage
         self.folder = cache.root / digest(json.dumps(preimage, sort_keys=True))
         self._index: dict[str, dict[str, tuple[Path, int]]] = {}
-        self._open: dict[Path, dict[str, list[np.ndarray] | np.ndarray] | None] = {}
+        self._open: OrderedDict[Path, Shard] = OrderedDict()  # verified and in memory, oldest use first
+        self._sizes: dict[Path, int] = {}
         self._costs: dict[Path, Cost] = {}
         for sidecar in sorted(self.folder.glob("*.json")):
             self._admit(sidecar)
@@ -83,13 +88,16 @@ class Shelf:
     def find(self, column: str, rows: Sequence[str]) -> dict[str, np.ndarray]:
         """The rows of a column that are here and sound; the others are missing from the answer."""
         here = self._index.get(column, {})
-        found = {}
+        wanted: dict[Path, list[tuple[str, int]]] = {}  # by shard, so that each is opened once
         for row in dict.fromkeys(rows):
             if row in here:
                 sidecar, i = here[row]
-                shard = self._read(sidecar)
-                if shard is not None:
-                    found[row] = shard[column][i]
+                wanted.setdefault(sidecar, []).append((row, i))
+        found: dict[str, np.ndarray] = {}
+        for sidecar, places in wanted.items():
+            shard = self._read(sidecar)
+            if shard is not None:
+                found |= {row: shard[column][i] for row, i in places}
         return found
 
     def put(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> None:
@@ -104,7 +112,7 @@ class Shelf:
         sidecar = self.folder / f"{uuid.uuid4().hex}.json"
         scratch = self._scratch(".safetensors")
         save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
-        content = hashlib.file_digest(scratch.open("rb"), "sha256").hexdigest()
+        content = _sha256(scratch)
         _into_place(scratch, sidecar.with_suffix(".safetensors"))
         note = {
             "preimage": self.preimage,
@@ -144,26 +152,35 @@ class Shelf:
         for column in columns:
             self._index.setdefault(column, {}).update({row: (sidecar, i) for i, row in enumerate(rows)})
 
-    def _read(self, sidecar: Path) -> dict[str, list[np.ndarray] | np.ndarray] | None:
-        """A shard's columns, verified once per process; None (and gone) where it is not what it says."""
+    def _read(self, sidecar: Path) -> Shard | None:
+        """A shard's columns, verified when read from disk; None (and gone) where it is not what it says."""
         if sidecar not in self._open:
             try:
                 note = json.loads(sidecar.read_text())
                 file = sidecar.with_suffix(".safetensors")
-                if hashlib.file_digest(file.open("rb"), "sha256").hexdigest() != note["sha256"]:
+                if _sha256(file) != note["sha256"]:
                     raise ValueError("its content changed")
                 tensors = load_file(file)
                 self._open[sidecar] = {column: _rows(tensors, column) for column in note["columns"]}
                 os.utime(sidecar)
             except (OSError, ValueError, KeyError, SafetensorError):
                 self._reject(sidecar)
-                self._open[sidecar] = None
+                return None
+            self._sizes[sidecar] = sum(t.nbytes for t in tensors.values())
+            while len(self._open) > 1 and sum(self._sizes[s] for s in self._open) > OPEN_BYTES:
+                self._open.popitem(last=False)
+        self._open.move_to_end(sidecar)
         return self._open[sidecar]
 
     def _reject(self, sidecar: Path) -> None:
         _LOG.warning("The cached shard %s is torn or foreign; it is dropped and computed anew.", sidecar.name)
         self._costs.pop(sidecar, None)
         drop(sidecar)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def drop(sidecar: Path) -> None:

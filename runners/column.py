@@ -74,7 +74,7 @@ def run(column: Column, keys: Sequence[str], store: Store, cache_root: str | Non
         reader = _reader(column.model, cache_root, max_gb)
         splits = _splits(column, reader, {cells[k][0].seed for k in keys})
         _read_once(column, reader, splits, [cells[k][1] for k in keys])
-    except FairfightError as error:
+    except Exception as error:  # whatever the set-up met, the sweep goes on and the records say it
         for k in keys:
             c, contender = cells[k]
             _save(store, _failed(column, k, c, contender, error), column.task.meta.name)

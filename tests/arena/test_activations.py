@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,6 +119,12 @@ def test_nan_activations_name_model_layer_and_remedy(tiny: LoadedModel, tmp_path
     finally:
         hook.remove()
     assert np.isfinite(np.stack(reader.get(PROMPTS, Site(1)))).all()  # nothing broken was cached
+
+
+def test_a_cache_too_small_for_one_request_says_so(tiny: LoadedModel, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(activations, "TOKENS_PER_SHARD", 50)
+    with pytest.raises(FairfightError, match=r"raise cache\.max_gb"):
+        Reader(tiny, Cache(tmp_path, max_gb=1e-6)).get(PROMPTS, Site(1))
 
 
 def test_too_long_a_prompt_names_the_remedy(lab: Lab) -> None:

@@ -80,3 +80,16 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     os.utime(sidecars[0])  # the oldest was just used
     Cache(tmp_path, max_gb=60e-6).trim()
     assert [s.exists() for s in sidecars] == [True, False, True]
+
+
+def test_shards_out_of_memory_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arena.cache.OPEN_BYTES", 40_000)
+    shelf = Cache(tmp_path).shelf(PREIMAGE)
+    for name in "xyz":
+        shelf.put(
+            [f"{name}{r}" for r in ROWS], {"1.last": [np.full(2000, ord(name), np.float32) for _ in ROWS]}, Cost(1, 1)
+        )
+    for _ in range(2):
+        found = shelf.find("1.last", [f"{name}{r}" for name in "xyz" for r in ROWS])
+        assert [found[f"{name}b"][7] for name in "xyz"] == [ord(name) for name in "xyz"]
+    assert len(shelf._open) == 1
