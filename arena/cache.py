@@ -8,11 +8,13 @@ first read, and what does not verify is thrown away and computed anew.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import tempfile
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 _LOG = logging.getLogger(__name__)
+STALE_SECONDS = 3600.0
 OPEN_BYTES = 2e9  # of shards kept in memory by one shelf; the least recently used are read again when asked for
 
 Shard = dict[str, "list[np.ndarray] | np.ndarray"]
@@ -41,6 +44,7 @@ class Cost:
 
     token_layers: float
     seconds: float
+    device: str = "cpu"
 
 
 class Cache:
@@ -54,7 +58,15 @@ class Cache:
         return Shelf(self, dict(preimage))
 
     def trim(self, keep: Path | None = None) -> None:
-        """Drops the least recently used shards until the cache fits; `keep` is spared."""
+        """Drops the least recently used shards until the cache fits; `keep` is spared.
+
+        What killed writers left (partial files, shards without a sidecar) goes after an hour.
+        """
+        for leftover in [*self.root.glob("*/*.partial"), *self.root.glob("*/*.safetensors")]:
+            if leftover.suffix == ".partial" or not leftover.with_suffix(".json").exists():
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                        leftover.unlink()
         shards = []
         for sidecar in self.root.glob("*/*.json"):
             try:
@@ -110,7 +122,7 @@ class Shelf:
             if ragged:
                 tensors[f"{column}/lengths"] = np.array([len(v) for v in values])
         sidecar = self.folder / f"{uuid.uuid4().hex}.json"
-        scratch = self._scratch(".safetensors")
+        scratch = self._scratch()
         save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
         content = _sha256(scratch)
         _into_place(scratch, sidecar.with_suffix(".safetensors"))
@@ -120,21 +132,23 @@ class Shelf:
             "columns": list(columns),
             "token_layers": cost.token_layers,
             "seconds": cost.seconds,
+            "device": cost.device,
             "sha256": content,
         }
-        scratch = self._scratch(".json")
+        scratch = self._scratch()
         scratch.write_text(json.dumps(note))
         _into_place(scratch, sidecar)
         self._admit(sidecar)
         self.cache.trim(keep=sidecar)
 
-    def rate(self) -> float:
-        """Measured seconds per token and block over all shards; 0 where nothing was measured."""
-        work = sum(cost.token_layers for cost in self._costs.values())
-        return sum(cost.seconds for cost in self._costs.values()) / work if work else 0.0
+    def rate(self, device: str) -> float:
+        """Measured seconds per token and block over the shards of a kind of device (all where it has none)."""
+        mine = [cost for cost in self._costs.values() if cost.device == device] or list(self._costs.values())
+        work = sum(cost.token_layers for cost in mine)
+        return sum(cost.seconds for cost in mine) / work if work else 0.0
 
-    def _scratch(self, suffix: str) -> Path:
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=self.folder)
+    def _scratch(self) -> Path:
+        handle, name = tempfile.mkstemp(suffix=".partial", dir=self.folder)
         os.close(handle)
         return Path(name)
 
@@ -145,7 +159,7 @@ class Shelf:
             if note["preimage"] != self.preimage or not sidecar.with_suffix(".safetensors").exists():
                 raise ValueError("foreign or incomplete")
             rows, columns = note["rows"], note["columns"]
-            self._costs[sidecar] = Cost(float(note["token_layers"]), float(note["seconds"]))
+            self._costs[sidecar] = Cost(float(note["token_layers"]), float(note["seconds"]), note["device"])
         except (OSError, ValueError, KeyError, TypeError):
             self._reject(sidecar)
             return
@@ -173,7 +187,7 @@ class Shelf:
         return self._open[sidecar]
 
     def _reject(self, sidecar: Path) -> None:
-        _LOG.warning("The cached shard %s is torn or foreign; it is dropped and computed anew.", sidecar.name)
+        _LOG.warning("The cached shard %s is torn, foreign or gone; it is dropped and computed anew.", sidecar.name)
         self._costs.pop(sidecar, None)
         drop(sidecar)
 

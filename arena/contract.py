@@ -82,8 +82,11 @@ class Examples:
         return self.labels
 
     def unlabelled(self) -> Examples:
-        """The same examples as a contender sees them when it answers."""
-        return replace(self, labels=None)
+        """The same examples as a contender sees them when it answers.
+
+        Groups go too: their numbers follow the order of the data, which may be sorted by label.
+        """
+        return replace(self, labels=None, groups=np.arange(len(self)))
 
 
 @dataclass(frozen=True)

@@ -51,19 +51,20 @@ class Lab:
         With `chat` the prompt is a user's turn and the continuation the answer's beginning (models
         without a chat template read it raw).
         """
-        from arena.logprobs import continuation_ids, logprobs, shared_prefix
+        from arena.logprobs import continuation_ids, heads, logprobs, shared_prefix
 
         with self.meter.door():
             values = logprobs(self._reader, prompts, continuations, chat)
             prefix = shared_prefix(self._reader, prompts, chat)
-            extra = sum(len(c) - 1 for c in continuation_ids(self._reader, continuations, chat))
-            rate = self._reader.shelf("logprobs", chat).rate()
+            asked = heads(continuation_ids(self._reader, continuations, chat))
+            rate = self._reader.shelf("logprobs", chat).rate(self._reader.loaded.device)
             if prefix:
-                head = self._reader.ids(prompts[0], chat)[:prefix]
-                self.meter.charge(f"prefix:{digest(*map(str, head))}", prefix, self.layers, rate)
+                shared = self._reader.ids(prompts[0], chat)[:prefix]
+                self.meter.charge(f"prefix:{digest(*map(str, shared))}", prefix, self.layers, rate)
             words = digest(*continuations)
             for prompt in dict.fromkeys(prompts):
-                tokens = len(self._reader.ids(prompt, chat)) - prefix + extra
+                own = len(self._reader.ids(prompt, chat)) - prefix
+                tokens = sum(own + len(head) for head in asked)
                 self.meter.charge(f"logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
         self.meter.check()
         return values
@@ -71,7 +72,7 @@ class Lab:
     def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         with self.meter.door():
             values = self._reader.get(prompts, site)
-            rate = self._reader.shelf("activations", site.chat).rate()
+            rate = self._reader.shelf("activations", site.chat).rate(self._reader.loaded.device)
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt, site.chat))
                 self.meter.charge(f"read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)

@@ -34,6 +34,11 @@ def continuation_ids(reader: Reader, continuations: Sequence[str], chat: bool) -
     return [list(tokenizer(space + c, add_special_tokens=False)["input_ids"]) for c in continuations]
 
 
+def heads(continuations: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    """What precedes the last token of each continuation, without repeats: each is one sequence per prompt."""
+    return sorted({tuple(c[:-1]) for c in continuations})
+
+
 def logprobs(reader: Reader, prompts: Sequence[str], continuations: Sequence[str], chat: bool) -> np.ndarray:
     """Sum of log p(token | prompt, tokens before) over each continuation, [prompts, continuations], cached."""
     shelf = reader.shelf("logprobs", chat)
@@ -44,9 +49,10 @@ def logprobs(reader: Reader, prompts: Sequence[str], continuations: Sequence[str
     if missing:
         start = time.perf_counter()
         values, tokens = _compute(reader, missing, continuation_ids(reader, continuations, chat), chat)
-        cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start)
-        shelf.put([digest(p) for p in missing], {column: list(values)}, cost)
-        found |= shelf.find(column, rows)
+        took = time.perf_counter() - start
+        fresh = {digest(p): value for p, value in zip(missing, values, strict=True)}
+        shelf.put(list(fresh), {column: list(values)}, Cost(tokens * reader.loaded.layers, took, reader.loaded.device))
+        found |= fresh
     return np.stack([found[row] for row in rows])
 
 
@@ -65,7 +71,7 @@ def _compute(reader: Reader, prompts: list[str], continuations: list[list[int]],
         past = loaded.model.base_model(input_ids=first, use_cache=True).past_key_values
     values = np.zeros((len(prompts), len(continuations)), dtype=np.float32)
     tokens = prefix
-    for head in sorted({tuple(c[:-1]) for c in continuations}):
+    for head in heads(continuations):
         asked = [k for k, c in enumerate(continuations) if tuple(c[:-1]) == head]
         ids = {i: reader.ids(p, chat)[prefix:] + list(head) for i, p in enumerate(prompts)}
         total = sum(map(len, ids.values()))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 _CONVERSION = 1  # bump when the GGUF conversion changes
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+_WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
 
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
@@ -77,7 +77,9 @@ def identify(spec: ModelSpec) -> ModelIdentity:
         raise FairfightError(f"Unknown model.dtype={spec.dtype!r}; choose one of {', '.join(DTYPES)}.")
     if spec.source == "wheel":
         pin = assets.pin(spec.asset)
-        return ModelIdentity(f"{pin.name}=={pin.version}/{Path(spec.file).name}", pin.sha256, spec.dtype)
+        return ModelIdentity(
+            f"{pin.name}=={pin.version}/{Path(spec.file).name}", f"{pin.sha256}/v{_CONVERSION}", spec.dtype
+        )
     if spec.source == "hub":
         return ModelIdentity(spec.id, _hub_commit(spec), spec.dtype)
     if spec.source == "local":
@@ -107,7 +109,7 @@ def load(spec: ModelSpec) -> LoadedModel:
                 source, dtype=getattr(torch, spec.dtype), use_safetensors=True, **where
             )
         model = model.to(device).eval().requires_grad_(False)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:
         raise FairfightError(
             f"The model {spec.name} could not be loaded ({_first_line(error)}); it must be a Hugging Face causal LM "
             f"with safetensors weights and a tokenizer, and the device {device!r} must exist."

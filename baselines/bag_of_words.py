@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from arena.contract import Brief, ContenderMeta, Examples, Sites
+from arena.scores import margins
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -20,7 +21,7 @@ class BagOfWords:
 
     log p(class | x) ~ W tfidf(x) + b, with n-grams of 1 to `ngrams` words (or characters, by
     `analyzer`), counts sublinear (1 + log tf) where `sublinear`, `C` the inverse regularisation (a path:
-    one trial). Scores [n, classes] are log-probabilities. Source: scikit-learn's text pipeline; as the
+    one trial). Scores [n, classes] are margins. Source: scikit-learn's text pipeline; as the
     missing LLM-free baseline of SAE-Probes (Kantamneni et al. 2025).
     """
 
@@ -36,6 +37,7 @@ class BagOfWords:
         return frozenset()
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        self.classes_ = len(brief.classes)
         words = TfidfVectorizer(
             ngram_range=(1, self.ngrams),
             sublinear_tf=self.sublinear,
@@ -48,4 +50,4 @@ class BagOfWords:
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return np.asarray(self.model_.predict_log_proba(asked.prompts))
+        return margins(self.model_, asked.prompts, self.classes_)

@@ -25,11 +25,11 @@ class ZeroShot:
     """Log-probabilities of the label words as the chat model's answer to the task's question.
 
     score[c] = log p(word_c | chat template(template(question, text))), in nats, summed over the word's
-    tokens; [n, classes]. Nothing is learned; the templates are the grid, chosen on dev labels.
+    tokens; [n, classes]. Nothing is learned; the templates are the grid, and choosing among them takes labels.
     Source: the standard zero-shot protocol of Brown et al. 2020 and lm-eval's multiple choice.
     """
 
-    meta = ContenderMeta("zero_shot", version=1, family="baseline", access=("description", "logprobs"))
+    meta = ContenderMeta("zero_shot", version=1, family="baseline", access=("description", "logprobs", "labels"))
 
     def __init__(self, template: str = "plain") -> None:
         self.template = template

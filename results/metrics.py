@@ -6,12 +6,12 @@ that a bootstrap is one call: answers of n rows and weights [B, n] give [B] valu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy import optimize
+from scipy.special import log_softmax, softmax
 
 from results.record import Answers
 
@@ -143,28 +143,38 @@ def answered(test: Answers, dev: Answers, draw: int) -> Answered:
 
 @dataclass(frozen=True)
 class _Calibrator:
-    centre: np.ndarray
-    scale: np.ndarray
-    regression: LogisticRegression
+    centre: np.ndarray  # [features]
+    scale: np.ndarray  # [features]
+    weights: np.ndarray  # [features + 1, classes], the intercepts last
 
 
 def _calibrator(score: np.ndarray, truth: np.ndarray) -> _Calibrator:
-    """Platt scaling of the standardised scores (of their difference for two classes)."""
-    features = _features(score)
+    """Platt scaling: a multinomial logistic regression on the standardised scores (their difference for two).
+
+    A ridge of 0.005 |w|^2 keeps separable scores finite; intercepts are free, so that constant scores give
+    the classes' shares.
+    """
+    features, classes = _features(score), score.shape[1]
     centre, scale = features.mean(0), features.std(0)
-    scale = np.where(scale > 0, scale, 1.0)
-    regression = LogisticRegression(C=100.0, max_iter=1000)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        regression.fit((features - centre) / scale, truth)
-    return _Calibrator(centre, scale, regression)
+    scale = np.where(scale > 1e-12, scale, 1.0)
+    design = np.c_[(features - centre) / scale, np.ones(len(truth))]
+    target = np.eye(classes)[truth]
+
+    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        w = flat.reshape(design.shape[1], classes)
+        log_p = log_softmax(design @ w, axis=1)
+        ridge = np.r_[w[:-1], np.zeros((1, classes))]
+        value = -(target * log_p).sum() + 0.005 * (ridge**2).sum()
+        return float(value), (design.T @ (np.exp(log_p) - target) + 0.01 * ridge).ravel()
+
+    start = np.zeros(design.shape[1] * classes)
+    solved = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+    return _Calibrator(centre, scale, solved.x.reshape(design.shape[1], classes))
 
 
 def _probabilities(c: _Calibrator, score: np.ndarray) -> np.ndarray:
-    probability = np.zeros(score.shape)
-    known = c.regression.predict_proba((_features(score) - c.centre) / c.scale)
-    probability[:, c.regression.classes_] = known
-    return probability
+    design = np.c_[(_features(score) - c.centre) / c.scale, np.ones(len(score))]
+    return np.asarray(softmax(design @ c.weights, axis=1))
 
 
 def _features(score: np.ndarray) -> np.ndarray:

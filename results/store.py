@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import tempfile
 import time
@@ -39,8 +39,11 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def save(self, record: Record) -> Path:
-        """Temporary file, fsync, rename: a record is whole or absent."""
+    def save(self, record: Record, replace: bool = False) -> Path:
+        """Temporary file, fsync, link: a record is whole or absent, and the first one stays.
+
+        `replace` puts it in the place of an earlier one (a failure tried again).
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         handle, name = tempfile.mkstemp(prefix=".partial-", dir=self.folder)
@@ -50,7 +53,12 @@ class Store:
             os.fsync(file.fileno())
         os.chmod(name, 0o644)
         target = self.path(record.key)
-        Path(name).rename(target)
+        if replace:
+            Path(name).rename(target)
+            return target
+        with contextlib.suppress(FileExistsError):  # another process ran the same cell and was first
+            os.link(name, target)
+        Path(name).unlink()
         return target
 
     def records(self) -> Iterator[Record]:
@@ -74,10 +82,10 @@ class Store:
 
 
 def _parse(path: Path) -> Record:
-    text = path.read_text()
+    raw = path.read_bytes()
     try:
-        return Record.from_json(text)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        return Record.from_json(raw.decode())
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"The record {path} cannot be read ({type(error).__name__}: {error}); delete it and run its sweep again."
         ) from error

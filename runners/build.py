@@ -56,6 +56,8 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> li
         where = f"contender.{label}"
         _check_parameters(where, target, {**params, **grid, **path})
         for group, values in [*grid.items(), *path.items()]:
+            if group not in params:
+                raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
             if not isinstance(values, list) or not values:
                 raise FairfightError(f"{where}: the grid of {group} must be a list of values, not {values!r}.")
         made.append(Contender(name, target, params, grid, path))
@@ -74,6 +76,7 @@ def cell(
         task={"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)},
         contender={
             "name": contender.name,
+            "code": contender.meta.name,
             "version": contender.meta.version,
             "params": dict(contender.params),
             "grid": dict(contender.grid),

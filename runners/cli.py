@@ -6,7 +6,11 @@ import importlib
 import importlib.util
 import logging
 import os
+import shutil
 import sys
+from pathlib import Path
+
+import yaml
 
 COMMANDS = {
     "run": "run a task x model with its contenders and seeds, or an experiment of many",
@@ -33,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _fail(f"{error}; check that the path exists, that you may write to it and that the disk has room.")
     except KeyboardInterrupt:
         return _fail("Interrupted; every finished record is kept, and the same command goes on from there.")
 
@@ -46,6 +52,9 @@ def _call(command: str, rest: list[str]) -> int:
     from results.store import StoreError
 
     module = importlib.import_module({"list": "runners.listing"}.get(command, f"runners.{command}"))
+    if command != "list" and {"-h", "--help"} & set(rest):
+        print(_help(command))
+        return 0
     try:
         code: int = module.command(rest)
     except (FairfightError, StoreError, HydraException, OmegaConfBaseException) as error:
@@ -57,19 +66,42 @@ def _run(rest: list[str]) -> int:
     """`run` is a Hydra application: overrides, -m, completion. The exit code is the store's word."""
     if importlib.util.find_spec("torch") is None:
         return _fail("`fairfight run` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
-    unknown = _unknown_contender(rest)
-    if unknown:
-        return _fail(unknown)
+    mistake = _unknown_contender(rest) or _unwritable_store(rest)
+    if mistake:
+        return _fail(mistake)
     from runners import run
 
+    sys.argv = ["fairfight run", *_flags_first(rest)]
     invocation = run.begin()
-    # argparse takes no flag between overrides, and people write them anywhere.
-    sweep = [word for word in rest if word in {"-m", "--multirun"}]
-    sys.argv = ["fairfight run", *sweep[:1], *(word for word in rest if word not in sweep)]
-    run.main()
-    if {"--help", "--hydra-help", "--info", "--cfg", "-c", "-h", "-i", "--version"} & set(rest):
-        return 0
-    return run.exit_code(run.store_of(rest), invocation)
+    try:
+        run.main()
+        informs = {
+            "--help",
+            "--hydra-help",
+            "--info",
+            "--cfg",
+            "-c",
+            "-h",
+            "-i",
+            "--version",
+            "--shell-completion",
+            "-sc",
+        }
+        return 0 if informs & set(rest) else run.exit_code(invocation)
+    finally:
+        shutil.rmtree(invocation, ignore_errors=True)
+
+
+def _flags_first(words: list[str]) -> list[str]:
+    """Hydra's parser takes no flag between overrides, and people write them anywhere."""
+    valued = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"}
+    flags, others, queue = [], [], list(words)
+    while queue:
+        word = queue.pop(0)
+        (flags if word.startswith("-") else others).append(word)
+        if word in valued and queue:
+            flags.append(queue.pop(0))
+    return [*flags, *others]
 
 
 def _unknown_contender(rest: list[str]) -> str | None:
@@ -78,7 +110,7 @@ def _unknown_contender(rest: list[str]) -> str | None:
 
     for word in rest:
         name, _, value = word.partition("=")
-        if name == "contender" and not any("searchpath" in w for w in rest):
+        if name == "contender" and not any("searchpath" in w or "-cd" in w or "--config-d" in w for w in rest):
             known = options("contender")
             for choice in value.strip("[]").split(","):
                 if choice.strip() and choice.strip() not in known and "*" not in choice:
@@ -86,9 +118,31 @@ def _unknown_contender(rest: list[str]) -> str | None:
     return None
 
 
+def _unwritable_store(rest: list[str]) -> str | None:
+    """Hydra makes its folder in the store before any of our code runs, and would answer with a traceback."""
+    for word in rest:
+        name, _, value = word.lstrip("+").partition("=")
+        for folder in value.split(",") if name == "store" else ():
+            try:
+                Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                return f"The store {folder!r} cannot be made ({error.strerror}); name a folder you may write to."
+    return None
+
+
 def _usage() -> str:
     lines = [f"  {name:12} {what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: fairfight COMMAND [overrides]", "", *lines])
+
+
+def _help(command: str) -> str:
+    """What a command does and, where it is configured, its options with their defaults."""
+    from runners.compose import composed, options
+
+    if command not in options(""):
+        return f"usage: fairfight {command} [names]\n\n{COMMANDS[command]}"
+    defaults = yaml.safe_dump(composed(command, []), sort_keys=False)
+    return f"usage: fairfight {command} [name=value ...]\n\n{COMMANDS[command]}; options and defaults:\n\n{defaults}"
 
 
 def _fail(message: str) -> int:

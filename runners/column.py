@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import datetime
 import functools
 import importlib
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +21,16 @@ from tqdm import tqdm
 
 from arena.assets import cache_dir
 from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Part, Regime, Split, Task
+from arena.lab import Lab, cut
+from arena.meter import Meter
 from arena.models import ModelIdentity, ModelSpec
+from conf.schema import CacheConfig
 from results.metrics import auroc
 from results.record import Cell, Record, Status, key
 from results.store import Store
 from runners.build import Contender, cell
 from runners.provenance import software
+from tasks.grouping import fold
 
 if TYPE_CHECKING:
     from arena.activations import Reader
@@ -67,30 +74,36 @@ def missing(store: Store, keys: Sequence[str], resume: str) -> list[str]:
     return [k for k in keys if store.status(k) not in done]
 
 
-def run(column: Column, keys: Sequence[str], store: Store, cache_root: str | None, max_gb: float) -> None:
-    """Runs the cells named by `keys`, each to a record in the store; a failed one says why and the rest go on."""
+def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *, replace: bool) -> None:
+    """Runs the cells named by `keys`, each to a record in the store; a failed one says why and the rest go on.
+
+    `replace` puts a record in the place of an earlier one.
+    """
     cells = column.cells()
+    name = column.task.meta.name
     try:
-        reader = _reader(column.model, cache_root, max_gb)
-        splits = _splits(column, reader, {cells[k][0].seed for k in keys})
-        _read_once(column, reader, splits, [cells[k][1] for k in keys])
+        reader = _reader(column.model, cache.dir, cache.max_gb)
     except Exception as error:  # whatever the set-up met, the sweep goes on and the records say it
         for k in keys:
             c, contender = cells[k]
-            _save(store, _failed(column, k, c, contender, error), column.task.meta.name)
+            _save(store, _failed(column, k, c, contender, error), name, replace)
         return
-    name = column.task.meta.name
+    splits = _splits(column, reader, {cells[k][0].seed for k in keys})
+    shared = _read_once(column, reader, splits, [cells[k][1] for k in keys])
     with tqdm(keys, desc=f"{name} x {column.model.name}", unit="cell", leave=False, file=sys.stderr) as bar:
         for k in bar:
             c, contender = cells[k]
             bar.set_postfix_str(f"{contender.name} seed {c.seed}")
-            _save(store, _run_cell(column, k, c, contender, reader, splits[c.seed]), name)
+            split = splits[c.seed]
+            if isinstance(split, Exception):
+                record = _failed(column, k, c, contender, split)
+            else:
+                record = _run_cell(column, k, c, contender, reader, split)
+                record = dataclasses.replace(record, spent={**record.spent, "shared_pass_seconds": round(shared, 3)})
+            _save(store, record, name, replace)
 
 
 def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Reader, split: _Cut) -> Record:
-    from arena.lab import Lab
-    from arena.meter import Meter
-
     track = _track(c.track)
     meter = Meter(reader.loaded.layers, column.budget.lm_tokens)
     lab = Lab(reader, meter, seed=int(k[:15], 16))
@@ -100,7 +113,7 @@ def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Rea
         outcome = track.run(contender, column.budget.trials, list(split.split.parts), c.half, lab)
     except Exception as error:  # one cell's failure must not cost the others
         record = _failed(column, k, c, contender, error)
-        return replace(record, spent=meter.spent(), cleaning=split.split.cleaning)
+        return dataclasses.replace(record, spent=meter.spent(), cleaning=split.split.cleaning)
     train = split.split.parts[0].train
     spent = meter.spent() | {
         "labels": len(train),
@@ -140,8 +153,8 @@ def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Except
     )
 
 
-def _save(store: Store, record: Record, task: str) -> None:
-    store.save(record)
+def _save(store: Store, record: Record, task: str, replace: bool) -> None:
+    store.save(record, replace)
     line = f"{record.status:11} {task}  {record.cell.contender['name']}  seed {record.cell.seed}"
     if record.test is not None:
         total = record.spent["total"]
@@ -160,30 +173,42 @@ class _Cut:
     cut: int
 
 
-def _splits(column: Column, reader: Reader, seeds: set[int]) -> dict[int, _Cut]:
-    return {seed: _cut_split(column.task, column.task.split(column.regime, seed), reader) for seed in sorted(seeds)}
+def _splits(column: Column, reader: Reader, seeds: set[int]) -> dict[int, _Cut | Exception]:
+    """Each seed's split, or what went wrong with it: one bad draw must not cost the other seeds."""
+    made: dict[int, _Cut | Exception] = {}
+    for seed in sorted(seeds):
+        try:
+            made[seed] = _cut_split(column.task, column.task.split(column.regime, seed), reader)
+        except Exception as error:
+            made[seed] = error
+    return made
 
 
 def _cut_split(task: Task, split: Split, reader: Reader) -> _Cut:
-    from arena.lab import cut
+    """The split with every prompt cut; train rows that cutting made equal to a test row are dropped."""
+    count = dropped = 0
+    parts = []
+    for part in split.parts:
+        texts: dict[str, Any] = {}
+        for where in ("train", "public", "lockbox"):
+            examples: Examples = getattr(part, where)
+            prompts, n = cut(reader, examples.prompts, task.max_tokens)
+            texts[where] = dataclasses.replace(examples, prompts=tuple(prompts))
+            count += n
+        asked = {fold(p) for where in ("public", "lockbox") for p in texts[where].prompts}
+        kept = np.array([fold(p) not in asked for p in texts["train"].prompts])
+        dropped += int((~kept).sum())
+        texts["train"] = texts["train"].take(np.flatnonzero(kept))
+        parts.append(dataclasses.replace(part, folds=part.folds[kept], **texts))
+    cleaning = {**split.cleaning, "train_rows_cut_into_test": dropped}
+    return _Cut(Split(tuple(parts), cleaning), count)
 
-    count = 0
 
-    def short(examples: Examples) -> Examples:
-        nonlocal count
-        prompts, n = cut(reader, examples.prompts, task.max_tokens)
-        count += n
-        return replace(examples, prompts=tuple(prompts))
-
-    parts = tuple(
-        replace(part, train=short(part.train), public=short(part.public), lockbox=short(part.lockbox))
-        for part in split.parts
-    )
-    return _Cut(replace(split, parts=parts), count)
-
-
-def _read_once(column: Column, reader: Reader, splits: Mapping[int, _Cut], contenders: Sequence[Contender]) -> None:
-    """One pass for all that the column's contenders will ask for, over every seed's prompts."""
+def _read_once(
+    column: Column, reader: Reader, splits: Mapping[int, _Cut | Exception], contenders: Sequence[Contender]
+) -> float:
+    """One pass for all that the column's contenders will ask for, over every seed's prompts; its seconds."""
+    start = time.perf_counter()
     track = _track(column.task.meta.track)
     sites = set()
     for contender in contenders:
@@ -192,13 +217,12 @@ def _read_once(column: Column, reader: Reader, splits: Mapping[int, _Cut], conte
         except Exception:  # its own cell will fail with this, and say so
             continue
     prompts: list[str] = []
-    for cut in splits.values():
-        for part in cut.split.parts:
+    for made in splits.values():
+        for part in () if isinstance(made, Exception) else made.split.parts:
             prompts += [*part.train.prompts, *_asked(part, column.half).prompts]
-    try:
+    with contextlib.suppress(FairfightError):  # the cell that asked for the broken site fails with it
         reader.read(prompts, sites)
-    except FairfightError:
-        return  # the cell that asked for the broken site fails with this; the others read their own
+    return time.perf_counter() - start
 
 
 def _asked(part: Part, half: str) -> Examples:

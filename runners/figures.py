@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 from arena.contract import FairfightError
@@ -21,8 +22,12 @@ def command(overrides: list[str]) -> int:
     for name, spec in config["figure"].items():
         _check(name, spec["kind"], list(figures.KINDS), spec["metric"], list(figures.TITLES))
         for table in tables:
-            if spec["kind"] == "cost" and not any(s.task == "all" for s in table.scores):
-                continue  # no contender has every cell, so there is no mean to draw
+            wanted = [s for s in table.scores if spec["kind"] != "cost" or s.task == "all"]
+            if not wanted:
+                what = "cell that is ok" if spec["kind"] != "cost" else "contender with every cell"
+                print(f"{name}: the board of {table.board.model}, regime {table.board.regime}, has no {what}.",
+                      file=sys.stderr)  # fmt: skip
+                continue
             b = table.board
             board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.regime}-{b.budget}-{b.half}")
             drawn = figures.draw(spec["kind"], table, spec["metric"], spec["width"])

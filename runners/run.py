@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from arena.contract import Budget, FairfightError, Regime
 from arena.models import ModelSpec, identify
-from conf.schema import register
+from conf.schema import CacheConfig, register
 from results.store import Store, StoreError
 from runners import build, column
 from runners.column import LOG, Column
 
-INVOCATION = "FAIRFIGHT_INVOCATION"  # names the invocation to its jobs, wherever they run
+INVOCATION = "FAIRFIGHT_INVOCATION"  # the folder where the jobs of an invocation leave word, wherever they run
+MODES = ("offline", "online", "disabled")
 
 register()
 
@@ -28,24 +29,24 @@ register()
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="run")
 def main(config: DictConfig) -> None:
     """One job. Hydra calls it once, or once per point of a sweep."""
-    store = Store(config.store)
+    root = str(config.store)
     try:
         frame: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        job(frame, store)
-    except (FairfightError, StoreError, OmegaConfBaseException) as error:
+        job(frame, Store(root))
+    except (FairfightError, StoreError, OmegaConfBaseException, OSError) as error:
         message = str(error).strip().splitlines()[0]
         LOG.error("%s", message)
-        _note(store, [], message)
+        _note(root, [], message)
 
 
 def job(frame: dict[str, Any], store: Store) -> None:
     """Runs what is missing of one column, then exports the records to W&B."""
     made = make(frame)
     keys = list(made.cells())
-    _note(store, keys, None)
+    _note(str(store.root), keys, None)
     todo = column.missing(store, keys, frame["resume"])
     if todo:
-        column.run(made, todo, store, frame["cache"]["dir"], frame["cache"]["max_gb"])
+        column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
     if frame["tracking"]["mode"] != "disabled":
@@ -56,9 +57,8 @@ def job(frame: dict[str, Any], store: Store) -> None:
 
 def make(frame: dict[str, Any]) -> Column:
     """The column that a composed configuration describes."""
+    _check(frame)
     model = ModelSpec(**frame["model"])
-    if not frame["seeds"]:
-        raise FairfightError("No seed was given; name some, as in 'seeds=[0,1]'.")
     return Column(
         task=build.task(frame["task"], frame["trusted"]),
         contenders=build.contenders(frame["contender"], frame["trusted"]),
@@ -71,50 +71,63 @@ def make(frame: dict[str, Any]) -> Column:
     )
 
 
-def begin() -> str:
-    """Names this invocation in the environment, so that its jobs can leave notes of what they ran."""
-    os.environ[INVOCATION] = uuid.uuid4().hex
-    return os.environ[INVOCATION]
+def _check(frame: dict[str, Any]) -> None:
+    """What the types of the frame cannot say; one sentence for the first value that is out of range."""
+    if not frame["seeds"]:
+        raise FairfightError("No seed was given; name some, as in 'seeds=[0,1]'.")
+    least: list[tuple[str, Any, int]] = [
+        *(("seeds", seed, 0) for seed in frame["seeds"]),
+        ("regime.labels", frame["regime"]["labels"], 4),
+        ("regime.test", frame["regime"]["test"], 2),
+        ("regime.folds", frame["regime"]["folds"], 2),
+        ("budget.trials", frame["budget"]["trials"], 1),
+        ("task.max_tokens", frame["task"].get("max_tokens", 1), 1),
+    ]
+    for name, value, bound in least:
+        if not isinstance(value, int) or not bound <= value < 2**32:
+            raise FairfightError(f"{name}={value} is out of range; give a whole number from {bound} upwards.")
+    if frame["tracking"]["mode"] not in MODES:
+        raise FairfightError(f"Unknown tracking.mode={frame['tracking']['mode']!r}; choose one of {', '.join(MODES)}.")
 
 
-def store_of(overrides: list[str]) -> Store:
-    """The store that an invocation with these overrides writes to."""
-    from runners.compose import composed
+def begin() -> Path:
+    """A folder for this invocation, named in the environment, where its jobs leave word of what they run."""
+    folder = Path(tempfile.mkdtemp(prefix="fairfight-"))
+    os.environ[INVOCATION] = str(folder)
+    return folder
 
-    chosen = [word for word in overrides if word.split("=")[0] in {"store", "experiment"}]
-    return Store(composed("run", chosen)["store"])
 
-
-def exit_code(store: Store, invocation: str) -> int:
-    """0 if every cell of every job of the invocation is in the store and ok, else 1; says what is not."""
+def exit_code(invocation: Path) -> int:
+    """0 if every cell of every job of the invocation is in its store and ok, else 1; says what is not."""
     bad: list[str] = []
-    keys: list[str] = []
-    for file in sorted(_notes(store, invocation).glob("*.json")):
+    cells: dict[tuple[str, str], None] = {}
+    notes = sorted(invocation.glob("*.json"))
+    for file in notes:
         note = json.loads(file.read_text())
-        keys += note["keys"]
+        cells |= dict.fromkeys((note["store"], k) for k in note["keys"])
         bad += [note["error"]] if note["error"] else []
-    shutil.rmtree(_notes(store, invocation), ignore_errors=True)
-    for k in dict.fromkeys(keys):
-        record = store.load(k)
+    for root, k in cells:
+        try:
+            record = Store(root).load(k)
+        except StoreError as error:
+            bad.append(str(error))
+            continue
         if record is None:
             bad.append(f"cell {k[:12]} was not run (resume=missing runs it)")
         elif record.status != "ok":
-            bad.append(
-                f"{record.cell.task['name']} x {record.cell.contender['name']}, seed {record.cell.seed}: {record.error}"
-            )
+            c = record.cell
+            bad.append(f"{c.task['name']} x {c.contender['name']}, seed {c.seed}: {record.error}")
+    if not notes:
+        bad.append("no job left word of what it ran; look above for the reason")
     if bad:
-        LOG.error("%d of %d cells or jobs are not ok (resume=failed tries them again):", len(bad), max(len(keys), 1))
+        LOG.error("%d of %d cells or jobs are not ok (resume=failed tries them again):", len(bad), max(len(cells), 1))
         for line in dict.fromkeys(bad):
             LOG.error("  %s", line)
     return 1 if bad else 0
 
 
-def _notes(store: Store, invocation: str) -> Path:
-    return store.root / ".invocations" / invocation
-
-
-def _note(store: Store, keys: list[str], error: str | None) -> None:
-    """Leaves word of what this job is to run; the exit code is decided from these and the store."""
-    folder = _notes(store, os.environ.get(INVOCATION, "none"))
+def _note(store: str, keys: list[str], error: str | None) -> None:
+    """Leaves word of what this job is to run; the exit code is decided from these notes and the store."""
+    folder = Path(os.environ.get(INVOCATION) or begin())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps({"keys": keys, "error": error}))
+    (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps({"store": store, "keys": keys, "error": error}))

@@ -13,21 +13,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from arena.contract import FairfightError
 from results.metrics import METRICS, auroc, evaluate
 from results.record import Record
 from results.store import Store
 
 LOG = logging.getLogger("fairfight")
-MODES = ("offline", "online", "disabled")
 PHASES = ("total", "selection", "fit", "query")
 SPENT = ("lm_tokens", "forward_tokens", "seconds", "own_seconds", "real_seconds")
 
 
 def export(store: Store, keys: Sequence[str], group: str, mode: str, project: str) -> int:
     """Sends the records of `keys` that W&B has not had yet in this mode; returns how many."""
-    if mode not in MODES:
-        raise FairfightError(f"Unknown tracking.mode={mode!r}; choose one of {', '.join(MODES)}.")
     sent = 0
     for key in keys:
         record = store.load(key)

@@ -39,6 +39,16 @@ def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -
     return settings
 
 
-def along(path: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
-    """The settings of a closed-form path, which count as one trial together; [{}] where there is none."""
-    return [dict(zip(path, values, strict=True)) for values in itertools.product(*path.values())]
+def along(params: Mapping[str, Any], path: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """The settings of a closed-form path, which count as one trial together; [{}] where there is none.
+
+    The configured value leads, whether or not the path holds it: an override is tried, and wins ties.
+    """
+    steps = [{name: params[name] for name in path}]
+    seen = {canonical(steps[0])}
+    for values in itertools.product(*path.values()):
+        step = dict(zip(path, values, strict=True))
+        if canonical(step) not in seen:
+            seen.add(canonical(step))
+            steps.append(step)
+    return steps

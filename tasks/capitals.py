@@ -27,6 +27,8 @@ PHRASINGS = (
 class Capitals(LabelledTask):
     """`least_population` leaves out territories that hardly any text speaks of."""
 
+    assets = (_WHEEL,)
+
     def __init__(self, least_population: int = 50_000, max_tokens: int = 256) -> None:
         self.least_population = least_population
         self.max_tokens = max_tokens

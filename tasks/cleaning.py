@@ -26,6 +26,7 @@ class Report:
 
     rows_read: int
     empty: int  # rows without text
+    unlabelled: int  # rows with text and without a label (class -1)
     duplicates: int  # rows whose prompt had been seen (case, white space, Unicode form folded)
     contradictory: int  # distinct prompts that carried two labels; all their rows are dropped
     rows: int  # what remains
@@ -48,7 +49,7 @@ def clean(
     seen: dict[str, set[int]] = {}
     for i, prompt in enumerate(prompts):
         key = fold(prompt)
-        if key:
+        if key and labels[i] >= 0:
             first.setdefault(key, i)
             seen.setdefault(key, set()).add(labels[i])
     kept = [i for key, i in first.items() if len(seen[key]) == 1]
@@ -58,11 +59,13 @@ def clean(
     ids = tuple(hashlib.sha256(fold(t).encode()).hexdigest()[:16] for t in texts)
     answers = np.array([labels[i] for i in kept], dtype=int)
     empty = sum(not fold(p) for p in prompts)
+    unlabelled = sum(bool(fold(p)) and y < 0 for p, y in zip(prompts, labels, strict=True))
     content = json.dumps([ids, answers.tolist(), members.tolist()])
     report = Report(
         rows_read=len(prompts),
         empty=empty,
-        duplicates=len(prompts) - empty - len(first),
+        unlabelled=unlabelled,
+        duplicates=len(prompts) - empty - unlabelled - len(first),
         contradictory=len(first) - len(kept),
         rows=len(kept),
         groups=int(members.max(initial=-1)) + 1,

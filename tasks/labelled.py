@@ -15,7 +15,7 @@ from tasks.splitting import split
 
 @dataclass(frozen=True)
 class Rows:
-    """Raw labelled rows: `labels` are class indices; `groups`, where the data brings them, are names."""
+    """Raw labelled rows: `labels` are class indices (-1: none); `groups`, where the data brings them, are names."""
 
     prompts: list[str]
     labels: list[int]
@@ -28,6 +28,7 @@ class LabelledTask(ABC):
     meta: TaskMeta
     brief: Brief
     rule: list[Any] | None = None  # what rows of a group share; see tasks.grouping
+    assets: tuple[str, ...] = ()  # what rows() reads, by name
     flags: tuple[str, ...] = ()  # known defects that a user should see
     max_tokens: int = 256  # prompts are cut on the left to so many tokens of the model
 

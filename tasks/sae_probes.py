@@ -30,6 +30,8 @@ def catalogue() -> dict[str, dict[str, Any]]:
 class SaeProbes(LabelledTask):
     """One set: `set` is its file's name in the wheel (`92_glue_sst2`)."""
 
+    assets = (_WHEEL,)
+
     def __init__(self, set: str, max_tokens: int = 256) -> None:
         if set not in catalogue():
             near = [s for s in catalogue() if str(set).lower() in s.lower()]

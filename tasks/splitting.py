@@ -57,6 +57,11 @@ def _test_rows(name: str, data: Examples) -> np.ndarray:
     for members in _hashed_groups(data, np.arange(len(data))):
         if len(chosen) + len(members) <= wanted:  # a group too large for what is left stays in train
             chosen += members
+    if len(chosen) < FEWEST_TEST:
+        raise FairfightError(
+            f"Task {name} has so large groups that only {len(chosen)} rows can be asked without splitting one, below "
+            f"the {FEWEST_TEST} that a test needs; bring more groups or a finer group rule."
+        )
     return np.array(chosen, dtype=int)
 
 
@@ -109,6 +114,11 @@ def _folds(train: Examples, regime: Regime, seed: int) -> np.ndarray:
     folds = np.zeros(len(train), dtype=int)
     smallest = int(np.unique(train.truth, return_counts=True)[1].min())
     count = min(regime.folds, smallest, len(np.unique(train.groups)))
+    if len(np.unique(train.groups)) < 2:
+        raise FairfightError(
+            f"Regime {regime.name} drew {len(train)} rows of a single group, which folds cannot split; "
+            f"raise regime.labels or use a finer group rule."
+        )
     if count < 2:
         raise FairfightError(
             f"Regime {regime.name} leaves {smallest} example(s) of the rarest class to train on, too few for two "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,12 +40,12 @@ class TableTask(LabelledTask):
                     f"task.{role}={column!r} is no column of {meta['name']}; its columns are: {', '.join(columns)}."
                 )
         self.max_tokens = max_tokens
-        values = [str(v) for v in columns[label]]
-        names = [str(c) for c in classes] if classes else sorted(set(values))
-        stray = set(values) - set(names)
+        values = [_plain(v) for v in columns[label]]
+        names = [str(c) for c in classes] if classes else sorted(set(values) - {""})
+        stray = set(values) - set(names) - {""}
         if stray or not 2 <= len(names) <= MOST_CLASSES:
             raise FairfightError(
-                f"The column {label!r} of {meta['name']} holds {len(set(values))} different values, "
+                f"The column {label!r} of {meta['name']} holds {len(set(values) - {''})} different values, "
                 + (f"{sorted(stray)[0]!r} among them, which task.classes leaves out; " if stray else "")
                 + f"a task takes 2 to {MOST_CLASSES} classes: name them with task.classes=[...]."
             )
@@ -54,12 +55,22 @@ class TableTask(LabelledTask):
         listed = " or ".join([", ".join(told[:-1]), told[-1]])
         self.brief = Brief(question or f"Is this {noun} {listed}?", tuple(names), told, noun)
         self._rows = Rows(
-            prompts=["" if v is None else str(v) for v in columns[text]],
-            labels=[names.index(v) for v in values],
-            groups=None if group is None else [str(v) for v in columns[group]],
+            prompts=[_plain(v) for v in columns[text]],
+            labels=[names.index(v) if v else -1 for v in values],
+            groups=None if group is None else [_plain(v) for v in columns[group]],
         )
         params = identity(self.brief, max_tokens, None, text=text, label=label, group_column=group)
         self.meta = TaskMeta(version=1, track="detect", family=family, params=params, **meta)
 
     def rows(self) -> Rows:
         return self._rows
+
+
+def _plain(value: Any) -> str:
+    """A cell as text: missing and blank ones are empty, whole floats (1.0) are integers."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    text = str(value)
+    return text if text.strip() else ""

@@ -41,8 +41,9 @@ def test_arrows_point_one_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.is_relative_to(ROOT / "results")], ids=lambda p: p.name)
-def test_results_loads_no_model(path: Path) -> None:
-    assert not imports(path) & {"torch", "transformers", "datasets", "safetensors"}
+def test_results_stands_on_numbers_alone(path: Path) -> None:
+    ours = {"results", "numpy", "pandas", "scipy", "matplotlib"}
+    assert imports(path) <= ours | set(sys.stdlib_module_names)
 
 
 def test_reading_commands_never_import_torch() -> None:

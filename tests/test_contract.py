@@ -11,6 +11,7 @@ import pytest
 
 from arena.contract import POOLINGS, Brief, Examples, FairfightError, Regime
 from arena.lab import Lab
+from arena.scores import margins
 from results.metrics import auroc
 from runners import build
 from runners.compose import options, raw
@@ -78,7 +79,7 @@ class TestContender:
         data, brief = CASES[case]
         c = contender(name)
         for setting in draw(c.params, c.grid, 3):
-            for step in along(c.path)[:2]:
+            for step in along(c.params, c.path)[:2]:
                 made = c.make(**setting, **step)
                 sites = made.wants(lab.layers)
                 assert all(0 <= s.layer < lab.layers and s.pooling in POOLINGS for s in sites)
@@ -130,6 +131,40 @@ def test_an_unknown_layer_names_the_known(name: str, layer: float, lab: Lab) -> 
 def test_labels_are_out_of_reach_in_score() -> None:
     with pytest.raises(FairfightError, match="out of reach"):
         _ = examples().unlabelled().truth
+
+
+def test_groups_tell_nothing_in_score() -> None:
+    """Groups are numbered in the order of the data, which may be sorted by label."""
+    data = examples(40).take(np.argsort(examples(40).truth, kind="stable"))
+    assert data.groups.tolist() != list(range(40))
+    assert data.unlabelled().groups.tolist() == list(range(40))
+
+
+@pytest.mark.parametrize("name", [c for c in CONTENDERS if c not in {"majority", "zero_shot"}])
+def test_scores_of_different_fits_compare(name: str, lab: Lab) -> None:
+    """Thresholds are set on out-of-fold scores and used after a refit: an offset per fit would spoil them."""
+    data, test = examples(300, seed=3), examples(100, seed=4)
+    scores = []
+    for half in (np.arange(150), np.arange(150, 300)):
+        lab.reseed(0)
+        answer = np.asarray(contender(name).make().fit(data.take(half), BRIEF, lab).score(test.unlabelled(), lab))
+        gap = answer[..., 1] - answer[..., 0]
+        scores.append(gap if gap.ndim == 2 else gap[None])
+    shift = np.abs(scores[0].mean(1) - scores[1].mean(1)) / scores[0].std(1)
+    assert np.median(shift) < 1
+
+
+def test_a_margin_beyond_what_probabilities_hold_is_still_a_score() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features = np.array([[-1.0], [1.0]] * 5)
+    model = LogisticRegression(C=1e6).fit(features, [0, 1] * 5)
+    scores = margins(model, np.array([[-500.0], [400.0], [500.0]]), 2)
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores[:, 1]) > 0).all()
+    seen = margins(LogisticRegression().fit(features, [0, 2] * 5), features, 3)
+    assert seen.shape == (10, 3)
+    assert (seen[:, 1] < seen[:, [0, 2]].min(axis=1)).all()
 
 
 def test_random_directions_are_averaged_as_draws(lab: Lab) -> None:

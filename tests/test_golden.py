@@ -14,12 +14,12 @@ from runners import run
 from runners.compose import composed
 
 GOLDEN = {
-    "majority": "69d766fab6dd88d5",
-    "random_direction": "cbe728d0ed0ce7b4",
-    "bag_of_words": "d7a3a63f21a5b832",
-    "zero_shot": "57dab31c9d239c2f",
-    "linear_probe": "fa43e0893b7ab2f4",
-    "diff_in_means": "48fc3df090e19cbb",
+    "majority": "d71b036b13bc61f4",
+    "random_direction": "6536d44c228fe726",
+    "bag_of_words": "b6a310772be837c6",
+    "zero_shot": "2f2ca292d0aa8c94",
+    "linear_probe": "cd8014f70a62bdd6",
+    "diff_in_means": "422e62a9c17357d6",
 }
 
 

@@ -48,7 +48,7 @@ def run(contender: Contender, trials: int, parts: list[Part], half: str, lab: La
     part = parts[0]
     asked = part.lockbox if half == "lockbox" else part.public
     settings = [
-        [{**setting, **step} for step in along(contender.path)]
+        [{**setting, **step} for step in along(contender.params, contender.path)]
         for setting in draw(contender.params, contender.grid, trials)
     ]
     with lab.meter.phase("selection"):

@@ -169,13 +169,23 @@ class TestMeter:
         prompts = [f"A question that all prompts share, word for word: {p}" for p in PROMPTS]
         lab = Lab(reader, Meter(2), 0)
         with lab.meter.phase("query"):
-            lab.logprobs(prompts, ["good", "bad"])
+            lab.logprobs(prompts, ["a", "b"])  # one token each
         whole = sum(len(reader.ids(p, True)) for p in prompts)
         prefix = logprobs.shared_prefix(reader, prompts, True)
         assert prefix > 8
-        continuations = logprobs.continuation_ids(reader, ["good", "bad"], True)
-        extra = sum(len(c) - 1 for c in continuations) * len(prompts)
-        assert lab.meter.spent()["query"]["lm_tokens"] == whole - prefix * (len(prompts) - 1) + extra
+        assert lab.meter.spent()["query"]["lm_tokens"] == whole - prefix * (len(prompts) - 1)
+
+    def test_the_charge_is_what_a_cold_run_reads(self, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Label words of several tokens take a sequence each; the meter must not flatter them."""
+        read = []
+        compute = logprobs._compute
+        monkeypatch.setattr(logprobs, "_compute", lambda *a: read.append(compute(*a)) or read[-1])
+        lab = Lab(reader, Meter(2), 0)
+        with lab.meter.phase("query"):
+            lab.logprobs(
+                [f"The same long beginning for all: {p}" for p in PROMPTS], ["good", "unheard-of", "un-good x"]
+            )
+        assert lab.meter.spent()["query"]["lm_tokens"] == read[0][1]
 
     def test_phases_that_do_not_count_stay_out_of_the_total(self, lab: Lab) -> None:
         with lab.meter.phase("untuned", counts=False):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arena import cache
 from arena.cache import Cache, Cost
 
 PREIMAGE = {"model": "m", "kind": "activations"}
@@ -16,7 +17,9 @@ ROWS = ["a", "b", "c"]
 
 
 def fill(root: Path, **columns: list[np.ndarray]) -> Path:
-    Cache(root).shelf(PREIMAGE).put(ROWS, columns or {"1.last": [np.full(4, i, float) for i in range(3)]}, Cost(300, 3))
+    Cache(root).shelf(PREIMAGE).put(
+        ROWS, columns or {"1.last": [np.full(4, i, float) for i in range(3)]}, Cost(300, 3, "cpu")
+    )
     return next(root.glob("*/*.json"))
 
 
@@ -36,7 +39,39 @@ def test_ragged_rows(tmp_path: Path) -> None:
 
 def test_rate_is_measured_seconds_per_token_and_block(tmp_path: Path) -> None:
     fill(tmp_path)
-    assert Cache(tmp_path).shelf(PREIMAGE).rate() == pytest.approx(0.01)
+    shelf = Cache(tmp_path).shelf(PREIMAGE)
+    assert shelf.rate("cpu") == shelf.rate("cuda") == pytest.approx(0.01)
+    shelf.put(["d"], {"1.last": [np.zeros(4)]}, Cost(100, 0.001, "cuda"))
+    assert shelf.rate("cpu") == pytest.approx(0.01)
+    assert shelf.rate("cuda") == pytest.approx(1e-5)
+
+
+def test_opening_a_shelf_leaves_a_writer_in_peace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that starts while a sidecar is half written must not throw it away."""
+    place = cache._into_place
+
+    def meanwhile(scratch: Path, target: Path) -> None:
+        Cache(tmp_path).shelf(PREIMAGE)
+        Cache(tmp_path).trim()
+        place(scratch, target)
+
+    monkeypatch.setattr(cache, "_into_place", meanwhile)
+    fill(tmp_path)
+    assert len(Cache(tmp_path).shelf(PREIMAGE).find("1.last", ROWS)) == 3
+
+
+def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
+    sidecar = fill(tmp_path)
+    leftovers = [sidecar.parent / "x.partial", sidecar.parent / "orphan.safetensors"]
+    for file in leftovers:
+        file.write_text("x")
+    Cache(tmp_path).trim()
+    assert all(f.exists() for f in leftovers)  # perhaps still being written
+    for file in leftovers:
+        os.utime(file, (1e9, 1e9))
+    Cache(tmp_path).trim()
+    assert not any(f.exists() for f in leftovers)
+    assert sidecar.exists()
 
 
 @pytest.mark.parametrize("damage", ["torn", "changed", "foreign", "orphan", "garbage"])

@@ -94,6 +94,17 @@ def test_the_threshold_is_the_best_out_of_fold() -> None:
     assert np.mean(own == dev.truth) == pytest.approx(best)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_calibration_is_a_logistic_regression(classes: int) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    test, dev = answers(100, classes), answers(200, classes, seed=1)
+    raw = [np.diff(a.score[0], axis=1) if classes == 2 else a.score[0] for a in (dev, test)]
+    fit, asked = ((x - raw[0].mean(0)) / raw[0].std(0) for x in raw)
+    theirs = LogisticRegression(C=100, tol=1e-8, max_iter=5000).fit(fit, dev.truth)
+    np.testing.assert_allclose(answered(test, dev, 0).probability, theirs.predict_proba(asked), atol=5e-3)
+
+
 def test_constant_scores_are_chance_not_an_error() -> None:
     n = 40
     constant = Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), np.arange(n) % 4 // 3, np.ones((1, n, 2)))

@@ -118,9 +118,20 @@ def test_a_torn_write_is_not_a_record(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     store = Store(tmp_path)
     path = store.save(record())
-    path.write_text(path.read_text()[:100])
-    with pytest.raises(StoreError, match=r"cannot be read.*delete it and run its sweep again"):
-        list(store.records())
+    for damage in (path.read_bytes()[:100], b"\xff\xfe", b"[]"):
+        path.write_bytes(damage)
+        with pytest.raises(StoreError, match=r"cannot be read.*delete it and run its sweep again"):
+            list(store.records())
+
+
+def test_the_first_record_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.save(record(status="failed", error="first"))
+    store.save(record(status="failed", error="second"))
+    assert store.load(record().key).error == "first"  # type: ignore[union-attr]
+    store.save(record(), replace=True)
+    assert store.status(record().key) == "ok"
+    assert not list(store.folder.glob(".partial-*"))
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 from results.record import Record, key
 from results.store import Store
 from runners import cli
+from tests.conftest import reviews
 
 CHEAP = "contender=[majority,bag_of_words,diff_in_means]"
 
@@ -137,7 +138,7 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
         (["contender=nope"], "Unknown contender 'nope'"),
         (["contender=[]"], "No contender was given"),
         (["seeds=[]"], "No seed was given"),
-        (["task=sae_probes", "task.set=nope", "~task.path", "~task.name"], "task.set"),
+        (["task=sae_probes", "task.set=nope"], "Unknown task.set='nope'"),
         (["regime.lables=3"], "lables"),
         (["contender=majority", "+contender.majority.depth=3"], "contender.majority has no hyperparameter 'depth'"),
         (["task.text=body"], "task.text='body' is no column of reviews; its columns are: text, label"),
@@ -147,6 +148,15 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
         (["resume=perhaps"], "Unknown resume='perhaps'"),
         (["task._target_=os.system"], "not in a trusted package"),
         (["regime.labels=many"], "could not be converted to Integer"),
+        (["seeds=[-1]"], "seeds=-1 is out of range"),
+        (["regime.labels=0"], "regime.labels=0 is out of range"),
+        (["regime.folds=1"], "regime.folds=1 is out of range"),
+        (["budget.trials=-1"], "budget.trials=-1 is out of range"),
+        (["task.max_tokens=0"], "task.max_tokens=0 is out of range"),
+        (["tracking.mode=cloud"], "Unknown tracking.mode='cloud'"),
+        (["contender=majority", "+contender.majority.grid.x=[1]"], "majority has no hyperparameter 'x'"),
+        (["contender=linear_probe", "~contender.linear_probe.layer"], "layer has a grid and no default"),
+        (["store=/proc/none"], "The store '/proc/none' cannot be made"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_no_record(
@@ -154,12 +164,69 @@ def test_a_mistake_gets_one_sentence_and_no_record(
 ) -> None:
     if any(o.startswith("task=") for o in overrides):
         base = [b for b in base if not b.startswith("task")]
-        overrides = [o for o in overrides if not o.startswith("~")]
     done = fairfight("run", *base, *overrides)
     assert done.returncode != 0
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs" / "records").exists()
+
+
+@pytest.mark.parametrize("store", ["++store=odd", "-m store=odd,even"])
+def test_the_exit_code_is_right_wherever_the_store_is(base: list[str], tmp_path: Path, store: str) -> None:
+    words = [b for b in base if not b.startswith("store")] + store.split()
+    assert cli.main(["run", *words, "contender=linear_probe", "contender.linear_probe.layer=9"]) == 1
+    assert cli.main(["run", *words, "contender=majority"]) == 0
+    assert len(list(Store(tmp_path / "odd").records())) == 2
+
+
+def test_a_contender_of_ones_own_through_a_config_folder(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    own = tmp_path / "activations" / "conf" / "contender"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package contender.mine\nname: mine\n_target_: baselines.majority.Majority\n")
+    assert run(base, f"--config-dir={own.parent}", "contender=mine") == 0
+    assert run(base, f"hydra.searchpath=[file://{own.parent}]", "contender=[mine]", "seeds=[1]") == 0
+    assert {r.cell.contender["name"] for r in records(tmp_path)} == {"mine"}
+
+
+def test_another_class_under_the_same_name_is_another_cell(base: list[str], tmp_path: Path) -> None:
+    assert run(base, "contender=majority") == 0
+    other = ["contender.majority._target_=baselines.bag_of_words.BagOfWords"]
+    assert run(base, "contender=majority", *other) == 0
+    assert len(records(tmp_path)) == 2
+
+
+def test_an_override_of_a_path_is_tried(base: list[str], tmp_path: Path) -> None:
+    assert run(base, "contender=linear_probe", "contender.linear_probe.C=5") == 0
+    (r,) = records(tmp_path)
+    assert r.trials[0]["path"][0]["params"]["C"] == 5
+
+
+def test_a_damaged_record_is_named_without_a_traceback(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    assert run(base, "contender=majority") == 0
+    (path,) = (tmp_path / "runs" / "records").iterdir()
+    path.write_text("{")
+    assert run(base, "contender=majority") == 1
+    assert cli.main(["leaderboard", f"store={tmp_path / 'runs'}"]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_figures_of_failures_alone(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    assert run(base, "contender=linear_probe", "contender.linear_probe.layer=9") == 1
+    assert cli.main(["figures", f"store={tmp_path / 'runs'}"]) == 0
+    assert "has no cell that is ok" in capsys.readouterr().err
+
+
+def test_rows_that_cutting_makes_equal_do_not_leak(base: list[str], tmp_path: Path) -> None:
+    """Distinct prompts with one ending are one prompt once they are cut."""
+    path = tmp_path / "activations" / "tails.jsonl"
+    path.parent.mkdir()
+    tail = "the same closing words of every letter"
+    rows = [{"text": f"{t} {tail if i % 3 == 0 else ''}", "label": y} for i, (t, y) in enumerate(reviews(240))]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert run(base, f"task.path={path}", "task.max_tokens=8", "contender=majority", "task.name=tails") == 0
+    (r,) = records(tmp_path)
+    assert r.cleaning["train_rows_cut_into_test"] > 5
+    assert r.spent["labels"] == 64 - r.cleaning["train_rows_cut_into_test"]
 
 
 def test_one_broken_cell_costs_the_others_nothing(base: list[str], tmp_path: Path, capsys: Any) -> None:
@@ -209,6 +276,13 @@ def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
         captured = capsys.readouterr()
         assert sentence in captured.err
         assert captured.out == ""
+
+
+def test_help(capsys: Any) -> None:
+    for words, shown in (([], "leaderboard"), (["-h"], "run"), (["leaderboard", "-h"], "format: markdown"),
+                         (["figures", "--help"], "store: runs"), (["fetch", "-h"], "download")):  # fmt: skip
+        assert cli.main(words) == 0
+        assert shown in capsys.readouterr().out
 
 
 def test_lists(capsys: Any) -> None:

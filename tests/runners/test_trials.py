@@ -31,5 +31,9 @@ def test_a_small_grid_is_exhausted() -> None:
 
 
 def test_a_path_is_one_trial() -> None:
-    assert along({"C": [1.0, 0.1]}) == [{"C": 1.0}, {"C": 0.1}]
-    assert along({}) == [{}]
+    assert along({"C": 1.0}, {"C": [1.0, 0.1]}) == [{"C": 1.0}, {"C": 0.1}]
+    assert along({"C": 1.0}, {}) == [{}]
+
+
+def test_an_override_off_the_path_is_tried_first() -> None:
+    assert along({"C": 5}, {"C": [1.0, 0.1]}) == [{"C": 5}, {"C": 1.0}, {"C": 0.1}]

@@ -81,6 +81,18 @@ def test_a_train_size_above_the_data() -> None:
     assert len(small.train) == 160 - 53
 
 
+def test_groups_too_large_for_a_test() -> None:
+    with pytest.raises(FairfightError, match=r"so large groups that only \d+ rows"):
+        split("t", BRIEF, data(300, per_group=150), QUICK, 0)
+
+
+def test_a_single_group_of_train_rows() -> None:
+    rows = data(300)
+    rows.groups[:] = np.r_[np.zeros(200, dtype=int), np.arange(1, 101)]
+    with pytest.raises(FairfightError, match="single group"):
+        split("t", BRIEF, rows, Regime("r", 150, 40, 4), 0)
+
+
 def test_an_empty_class_is_named() -> None:
     rows = data(600, positive=0.0)
     with pytest.raises(FairfightError, match=r"no example of class 'good'"):

@@ -87,6 +87,19 @@ def test_values_outside_the_classes(tmp_path: Path) -> None:
         File(path, text="review", label="verdict", words=["yes"])
 
 
+def test_missing_labels_and_texts_are_dropped_and_counted(tmp_path: Path) -> None:
+    rows = [{"text": t, "label": None if i % 10 == 0 else float(y == "good")} for i, (t, y) in enumerate(ROWS)]
+    rows[1]["text"] = None
+    path = tmp_path / "gaps.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = File(str(path))
+    assert task.brief.classes == ("0", "1")
+    assert (task.data[1].unlabelled, task.data[1].empty, task.data[1].rows) == (24, 1, 215)
+    blank = tmp_path / "blank.csv"
+    FRAME.assign(verdict=[" " if i < 20 else v for i, v in enumerate(FRAME["verdict"])]).to_csv(blank, index=False)
+    assert File(str(blank), "review", "verdict").data[1].unlabelled == 20
+
+
 @pytest.mark.parametrize("name", ["none.csv", "mine.xls"])
 def test_unreadable_files_name_the_formats(tmp_path: Path, name: str) -> None:
     (tmp_path / "mine.xls").write_text("x")
