@@ -13,6 +13,7 @@ import hashlib
 import json
 import logging
 import os
+import statistics
 import tempfile
 import time
 import uuid
@@ -142,10 +143,12 @@ class Shelf:
         self.cache.trim(keep=sidecar)
 
     def rate(self, device: str) -> float:
-        """Measured seconds per token and block over the shards of a kind of device (all where it has none)."""
+        """Measured seconds per token and block: the median over a device's shards (over all where it has none).
+
+        The median, because a shard that was read while the machine was busy should not price the others.
+        """
         mine = [cost for cost in self._costs.values() if cost.device == device] or list(self._costs.values())
-        work = sum(cost.token_layers for cost in mine)
-        return sum(cost.seconds for cost in mine) / work if work else 0.0
+        return statistics.median(c.seconds / c.token_layers for c in mine) if mine else 0.0
 
     def _scratch(self) -> Path:
         handle, name = tempfile.mkstemp(suffix=".partial", dir=self.folder)

@@ -137,9 +137,10 @@ def _hub_commit(spec: ModelSpec) -> str:
     if _COMMIT.fullmatch(spec.revision):
         return spec.revision
     import huggingface_hub
+    from huggingface_hub import constants  # a submodule that the package does not import by itself
 
     reason = "HF_HUB_OFFLINE is set"
-    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+    if not constants.HF_HUB_OFFLINE:
         try:
             commit = huggingface_hub.HfApi().model_info(spec.id, revision=spec.revision, timeout=10).sha
             return str(commit)

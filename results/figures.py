@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,10 @@ def scores(table: Table, metric: str, width: float) -> Figure:
     for axis, task in zip(axes.flat, panels, strict=False):
         axis.set_xlim(left, right)
         _dots(axis, [table.find(task, c, metric) for c in order], left)
-        axis.set_title("mean over tasks" if task == "all" else task, fontweight="bold" if task == "all" else None)
+        axis.set_title(
+            "mean over tasks" if task == "all" else textwrap.fill(task, 24),
+            fontweight="bold" if task == "all" else None,
+        )
         axis.set_yticks(range(len(order)), order)
         if metric in FLOOR:
             axis.axvline(FLOOR[metric], color="black", linewidth=0.6, linestyle=":")
@@ -55,7 +59,7 @@ def scores(table: Table, metric: str, width: float) -> Figure:
         axis.set_visible(False)
     for axis in axes[-1]:
         axis.set_xlabel(f"{TITLES[metric]} (95 %)")
-    _legend(figure, table)
+    _legend(figure, table.scores)
     return figure
 
 
@@ -75,14 +79,16 @@ def cost(table: Table, metric: str, width: float) -> Figure:
             best = s.estimate.value
             frontier.append((_x(s), best))
     axis.step(*zip(*frontier, strict=True), where="post", color="black", linewidth=0.6, linestyle="--", zorder=1)
-    axis.set_xscale("symlog", linthresh=100)
-    axis.set_xlim(left=-20)
-    axis.margins(x=0.2)
+    if any(_x(s) > 0 for s in found):
+        axis.set_xscale("symlog", linthresh=100)
+        axis.set_xlim(left=-20, right=10 * max(map(_x, found)))
+    else:
+        axis.set_xlim(-1, 1)
     axis.set_xlabel("LM tokens for all tasks: selection, fit and queries (full-depth equivalents)")
     axis.set_ylabel(f"mean {TITLES[metric]} (95 % interval)")
     if metric in FLOOR:
         axis.axhline(FLOOR[metric], color="black", linewidth=0.6, linestyle=":")
-    _legend(figure, table)
+    _legend(figure, found)
     return figure
 
 
@@ -118,15 +124,15 @@ def _dots(axis: Any, found: Sequence[Score | None], left: float) -> None:
             axis.plot([e.low, e.high], [y, y], color=style["color"], linewidth=1.2, solid_capstyle="butt")
             if e.low < left:
                 axis.plot([left], [y], marker="<", color=style["color"], markersize=4, clip_on=False)
-        axis.scatter([e.value], [y], s=16, zorder=3, **style)
+        axis.scatter([e.value], [y], s=16, zorder=3, clip_on=False, **style)
 
 
 def _x(score: Score) -> float:
     return score.lm_tokens
 
 
-def _legend(figure: Figure, table: Table) -> None:
-    present = {s.family for s in table.scores}
+def _legend(figure: Figure, shown: Sequence[Score]) -> None:
+    present = {s.family for s in shown}
     handles = [
         Line2D([], [], linestyle="", markersize=4, label=family, **style)
         for family, style in STYLE.items()

@@ -103,7 +103,8 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
     cells: dict[tuple[str, str], list[Record]] = {}
     for r in records:
         cells.setdefault((name("task", r), name("contender", r)), []).append(r)
-    tasks = sorted({task for task, _ in cells})
+    # A task that nobody answered compares nobody; its failures are listed all the same.
+    tasks = sorted({task for (task, _), found in cells.items() if any(r.status == "ok" for r in found)})
     contenders = sorted({contender for _, contender in cells})
     about = {name("contender", r): r for r in records}
     families = {name("task", r): str(r.about["task_family"]) for r in records}
@@ -316,7 +317,12 @@ def _notes(t: Table) -> list[str]:
     if incomplete:
         lines += ["", f"Not ranked, for lack of cells: {', '.join(incomplete)}."]
     if t.failures:
-        lines += ["", "Cells without a result:", "", *(f"- {_escape(line)}" for line in t.failures)]
+        lines += [
+            "",
+            "Cells without a result (run them again with resume=failed, or delete their records):",
+            "",
+            *(f"- {_escape(line)}" for line in t.failures),
+        ]
     return lines
 
 

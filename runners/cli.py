@@ -69,6 +69,9 @@ def _run(rest: list[str]) -> int:
     mistake = _unknown_contender(rest) or _unwritable_store(rest)
     if mistake:
         return _fail(mistake)
+    if {"-h", "--help"} & set(rest):
+        print(_help("run"))
+        return 0
     from runners import run
 
     sys.argv = ["fairfight run", *_flags_first(rest)]
@@ -95,7 +98,9 @@ def _run(rest: list[str]) -> int:
 def _flags_first(words: list[str]) -> list[str]:
     """Hydra's parser takes no flag between overrides, and people write them anywhere."""
     valued = {"--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c"}
-    flags, others, queue = [], [], list(words)
+    flags: list[str] = []
+    others: list[str] = []
+    queue = list(words)
     while queue:
         word = queue.pop(0)
         (flags if word.startswith("-") else others).append(word)
@@ -132,7 +137,7 @@ def _unwritable_store(rest: list[str]) -> str | None:
 
 def _usage() -> str:
     lines = [f"  {name:12} {what}" for name, what in COMMANDS.items()]
-    return "\n".join(["usage: fairfight COMMAND [overrides]", "", *lines])
+    return "\n".join(["usage: fairfight COMMAND [name=value ...]      (fairfight COMMAND --help)", "", *lines])
 
 
 def _help(command: str) -> str:

@@ -159,7 +159,9 @@ def _save(store: Store, record: Record, task: str, replace: bool) -> None:
     if record.test is not None:
         total = record.spent["total"]
         area = np.mean([auroc(record.test.truth, draw)[0] for draw in record.test.score])
-        line += f"  AUROC {area:.3f}  {total['lm_tokens']:.0f} LM tokens  {total['seconds']:.1f} s"
+        line += f"  AUROC {area:.3f}  {total['lm_tokens']:.0f} LM tokens, {total['seconds']:.1f} s standing alone"
+        chosen = record.trials[record.chosen or 0]["params"]
+        line += "".join(f"  {name}={value}" for name, value in chosen.items())
     else:
         line += f"  {record.error}"
     tqdm.write(line, file=sys.stdout)

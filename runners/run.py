@@ -11,7 +11,7 @@ from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from arena.contract import Budget, FairfightError, Regime
 from arena.models import ModelSpec, identify
@@ -34,7 +34,8 @@ def main(config: DictConfig) -> None:
         frame: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         job(frame, Store(root))
     except (FairfightError, StoreError, OmegaConfBaseException, OSError) as error:
-        message = str(error).strip().splitlines()[0]
+        missing = isinstance(error, MissingMandatoryValue) and error.full_key
+        message = f"{missing} has no value; give {missing}=..." if missing else str(error).strip().splitlines()[0]
         LOG.error("%s", message)
         _note(root, [], message)
 
@@ -100,30 +101,32 @@ def begin() -> Path:
 def exit_code(invocation: Path) -> int:
     """0 if every cell of every job of the invocation is in its store and ok, else 1; says what is not."""
     bad: list[str] = []
+    broken = False
     cells: dict[tuple[str, str], None] = {}
     notes = sorted(invocation.glob("*.json"))
     for file in notes:
         note = json.loads(file.read_text())
         cells |= dict.fromkeys((note["store"], k) for k in note["keys"])
-        bad += [note["error"]] if note["error"] else []
+        broken = broken or note["error"] is not None  # and was said when it happened
     for root, k in cells:
         try:
             record = Store(root).load(k)
         except StoreError as error:
             bad.append(str(error))
             continue
-        if record is None:
+        if record is None and not broken:
             bad.append(f"cell {k[:12]} was not run (resume=missing runs it)")
-        elif record.status != "ok":
+        elif record is not None and record.status != "ok":
             c = record.cell
             bad.append(f"{c.task['name']} x {c.contender['name']}, seed {c.seed}: {record.error}")
     if not notes:
-        bad.append("no job left word of what it ran; look above for the reason")
+        LOG.error("No job left word of what it ran; look above for the reason.")
+        broken = True
     if bad:
-        LOG.error("%d of %d cells or jobs are not ok (resume=failed tries them again):", len(bad), max(len(cells), 1))
+        LOG.error("%d of %d cells are not ok (resume=failed tries them again):", len(bad), max(len(cells), 1))
         for line in dict.fromkeys(bad):
             LOG.error("  %s", line)
-    return 1 if bad else 0
+    return 1 if bad or broken else 0
 
 
 def _note(store: str, keys: list[str], error: str | None) -> None:
