@@ -197,7 +197,7 @@ def depth(layer: int | float, layers: int) -> int:
     """The block that `layer` names: an int is a block (0-based), a float in [0, 1) a share of the depth."""
     if not isinstance(layer, (int, float)):
         raise FairfightError(
-            f"layer={layer!r} is no number; choose a block 0..{layers - 1}, or a float from 0 to 1 for a share of depth."
+            f"layer={layer!r} is no number; choose a block 0..{layers - 1}, or a share of the depth from 0 to 1."
         )
     block = round(layer * layers) if isinstance(layer, float) else int(layer)
     if isinstance(layer, float) and not 0 <= layer <= 1:
