@@ -79,7 +79,7 @@ class Table:
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
-        return have == of
+        return have == of > 0
 
     def find(self, task: str, contender: str, metric: str = MAIN) -> Score | None:
         for s in self.scores:
@@ -117,7 +117,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
         coverage[contender] = (sum(map(len, ok.values())), due)
         mine = [s for t in tasks if ok[t] for s in _scores(board, t, contender, ok[t])]
         scores += mine
-        if coverage[contender][0] == due:
+        if mine and coverage[contender][0] == due:
             scores += _aggregate(board, contender, mine, families)
     ranked = {s.contender: s.estimate.value for s in scores if s.task == "all" and s.metric == MAIN}
     return Table(

@@ -78,6 +78,15 @@ def test_nothing_is_imputed() -> None:
     assert "cola x patchy, seed 1 (failed): It broke \\| &lt;b>here&lt;/b>" in text
 
 
+def test_a_task_that_nobody_answered_unranks_nobody() -> None:
+    broken = replace(CELL, task={**CELL.task, "name": "broken"})
+    failed = record(broken, "strong", status="failed", error="Too small.", test=None, dev=None)
+    (table,) = leaderboard.build([*(r for r in records() if r.status == "ok"), failed])
+    assert "broken" not in table.tasks
+    assert table.complete("strong")
+    assert "broken x strong, seed 0 (failed): Too small." in leaderboard.as_markdown([table])
+
+
 def test_cells_that_differ_in_more_are_never_in_one_column() -> None:
     other = replace(CELL, regime={**CELL.regime, "labels": 512})
     tables = leaderboard.build([record(), record(other)])

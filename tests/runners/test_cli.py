@@ -112,6 +112,7 @@ def test_the_lockbox_is_opened_by_an_explicit_flag_and_logged(base: list[str], t
             ["contender=linear_probe", "contender.linear_probe.layer=9"],
             "layer=9 does not exist: the model has 2 blocks",
         ),
+        (["contender=linear_probe", "contender.linear_probe.layer=middle"], "layer='middle' is no number"),
         (["contender=majority", "regime.labels=5000"], "asks for 5000 labels"),
         (["contender=zero_shot", "contender.zero_shot.template=x"], "Unknown contender.zero_shot.template='x'"),
         (["contender=linear_probe", "contender.linear_probe.C=-1"], "C' parameter"),
@@ -140,6 +141,8 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
         (["seeds=[]"], "No seed was given"),
         (["task=sae_probes", "task.set=nope"], "Unknown task.set='nope'"),
         (["regime.lables=3"], "lables"),
+        (["model=hub", "model.id=no/such"], "The hub model 'no/such' at revision 'main' could not be found"),
+        (["task=file"], "task.path has no value; give task.path=..."),
         (["contender=majority", "+contender.majority.depth=3"], "contender.majority has no hyperparameter 'depth'"),
         (["task.text=body"], "task.text='body' is no column of reviews; its columns are: text, label"),
         (["task.path=none.csv"], "does not exist"),
@@ -162,8 +165,9 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
 def test_a_mistake_gets_one_sentence_and_no_record(
     base: list[str], tmp_path: Path, overrides: list[str], sentence: str
 ) -> None:
-    if any(o.startswith("task=") for o in overrides):
-        base = [b for b in base if not b.startswith("task")]
+    for group in ("task", "model"):
+        if any(o.startswith(f"{group}=") for o in overrides):
+            base = [b for b in base if not b.startswith(group)]
     done = fairfight("run", *base, *overrides)
     assert done.returncode != 0
     assert sentence in done.stderr
@@ -279,9 +283,10 @@ def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_help(capsys: Any) -> None:
-    for words, shown in (([], "leaderboard"), (["-h"], "run"), (["leaderboard", "-h"], "format: markdown"),
-                         (["figures", "--help"], "store: runs"), (["fetch", "-h"], "download")):  # fmt: skip
-        assert cli.main(words) == 0
+    expected = {"": "leaderboard", "-h": "run", "run --help": "resume: missing", "leaderboard -h": "format: markdown",
+                "figures --help": "store: runs", "fetch -h": "download"}  # fmt: skip
+    for words, shown in expected.items():
+        assert cli.main(words.split()) == 0
         assert shown in capsys.readouterr().out
 
 
