@@ -7,6 +7,7 @@ the pass stops after the deepest block asked for, and no LM head runs.
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from tqdm import tqdm
 
 from arena.cache import Cache, Cost, Shelf, digest
 from arena.contract import FairfightError, Site
-from arena.models import LoadedModel
+from arena.models import LoadedModel, untrained
 
 VERSION = 1  # part of the cache's preimage: bump when the numbers change
 TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall out of its cache
@@ -38,22 +39,29 @@ class Reader:
         self._ids: dict[tuple[str, bool], list[int]] = {}
         self._shelves: dict[str, Shelf] = {}
 
+    @functools.cached_property
+    def untrained(self) -> Reader:
+        """The same architecture with random weights, before the same cache."""
+        return Reader(untrained(self.loaded), self.cache)
+
     def shelf(self, kind: str, chat: bool) -> Shelf:
         """The shelf of one kind of answer (`activations`, `logprobs`) in one format."""
-        name = f"{kind}-{'chat' if chat else 'raw'}"
+        identity = self.loaded.identity
+        preimage = {
+            "kind": kind,
+            "format": "chat" if chat else "raw",
+            "model": identity.id,
+            "revision": identity.revision,
+            "dtype": identity.dtype,
+            "context": self.loaded.context,
+            "version": VERSION,
+        }
+        return self.named_shelf(f"{kind}-{preimage['format']}", preimage)
+
+    def named_shelf(self, name: str, preimage: dict[str, Any]) -> Shelf:
+        """The shelf of a preimage, opened once under a short name."""
         if name not in self._shelves:
-            identity = self.loaded.identity
-            self._shelves[name] = self.cache.shelf(
-                {
-                    "kind": kind,
-                    "format": "chat" if chat else "raw",
-                    "model": identity.id,
-                    "revision": identity.revision,
-                    "dtype": identity.dtype,
-                    "context": self.loaded.context,
-                    "version": VERSION,
-                }
-            )
+            self._shelves[name] = self.cache.shelf(preimage)
         return self._shelves[name]
 
     def ids(self, prompt: str, chat: bool = False) -> list[int]:
@@ -65,6 +73,10 @@ class Reader:
     def read(self, prompts: Sequence[str], sites: Iterable[Site]) -> None:
         """Makes sure that every site is cached for every prompt, in one pass per format."""
         wanted = sorted(set(sites))
+        random = [site._replace(untrained=False) for site in wanted if site.untrained]
+        if random:
+            self.untrained.read(prompts, random)
+            wanted = [site for site in wanted if not site.untrained]
         for chat in (False, True):
             mine = [site for site in wanted if site.chat == chat]
             if mine:

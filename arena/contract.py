@@ -33,12 +33,14 @@ class Site(NamedTuple):
 
     `last` is the last token; `mean` and `max` run over all tokens but the first, which carries the
     attention sink's massive norm; `tokens` keeps them all. `chat` reads the prompt as a user's turn
-    of the chat template, up to where the model would answer.
+    of the chat template, up to where the model would answer. `untrained` reads the same architecture with
+    random weights.
     """
 
     layer: int
     pooling: Pooling = "last"
     chat: bool = False
+    untrained: bool = False
 
 
 Sites = frozenset[Site]
@@ -54,6 +56,7 @@ class Examples:
     groups: np.ndarray  # [n] int cluster ids: what splits keep whole and statistics resample
     completions: tuple[str, ...] | None = None
     contrast: tuple[str, ...] | None = None  # the dispreferred or opposite completion
+    strata: tuple[str, ...] | None = None  # named subpopulations, where data has them: for worst-group metrics
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +75,7 @@ class Examples:
             groups=self.groups[rows],
             completions=pick(self.completions),
             contrast=pick(self.contrast),
+            strata=pick(self.strata),
         )
 
     @property
@@ -84,9 +88,10 @@ class Examples:
     def unlabelled(self) -> Examples:
         """The same examples as a contender sees them when it answers.
 
-        Groups go too: their numbers follow the order of the data, which may be sorted by label.
+        Groups go too: their numbers follow the order of the data, which may be sorted by label. So do strata,
+        which a text alone does not tell.
         """
-        return replace(self, labels=None, groups=np.arange(len(self)))
+        return replace(self, labels=None, groups=np.arange(len(self)), strata=None)
 
 
 @dataclass(frozen=True)
@@ -101,11 +106,15 @@ class Brief:
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
 class Regime:
-    """How much data a contender gets.
+    """How much data a contender gets, and how good it is.
 
     labels: train and dev together. test: rows of the half that is answered. folds: of the
     cross-validation that all contenders share. shrink: the least share of `labels` that a small
-    data set may give instead (1: all of them or none).
+    data set may give instead (1: all of them or none). pairs: every pair of rows of two classes is held
+    out in turn, instead of folds. positive: the share of class 1 in train and test (None: the data's own).
+    noise: the share of train+dev labels that are wrong; the test's are clean. shift: train on a task's own
+    data and be asked about those it shifts to. protocol: `fairfight`, or `sae_probes` for that package's own
+    split and cross-validation, duplicates kept.
     """
 
     name: str
@@ -113,15 +122,25 @@ class Regime:
     test: int
     folds: int
     shrink: float = 1.0
+    pairs: bool = False
+    positive: float | None = None
+    noise: float = 0.0
+    shift: bool = False
+    protocol: str = "fairfight"
 
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
 class Budget:
-    """What a contender may spend: hyperparameter trials, and LM tokens (None: no limit)."""
+    """What a contender may spend: hyperparameter trials, and LM tokens (None: no limit).
+
+    select_folds: on how many of the shared folds a trial is scored (None: all); the chosen trial then answers
+    the others too. For contenders whose every fit is a finetuning.
+    """
 
     name: str
     trials: int
     lm_tokens: int | None = None
+    select_folds: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,7 @@ class Part:
     name: str
     brief: Brief
     train: Examples  # train and dev together
-    folds: np.ndarray  # [train] int: the fold in which a row is held out
+    folds: tuple[np.ndarray, ...]  # each the rows of train that are held out together
     public: Examples
     lockbox: Examples
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import copy
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from arena.meter import Meter
 
 if TYPE_CHECKING:
     from arena.activations import Reader
+
+T = TypeVar("T")
+REMEMBERED = 12  # what `once` keeps: the folds of one path and some
 
 
 class Lab:
@@ -27,6 +32,23 @@ class Lab:
         self.meter = meter
         self.seed = seed
         self.rng = np.random.default_rng(seed)
+        self._once: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """`make()`, remembered under `key` for this cell: what does not change along a path is done once."""
+        if key not in self._once:
+            self._once[key] = make()
+            while len(self._once) > REMEMBERED:
+                self._once.popitem(last=False)
+        self._once.move_to_end(key)
+        found: T = self._once[key]
+        return found
+
+    def untrained(self) -> Lab:
+        """The same lab before the same architecture with random weights; one meter, one generator."""
+        view = copy.copy(self)
+        view._reader, view._once = self._reader.untrained, OrderedDict()
+        return view
 
     @property
     def layers(self) -> int:
@@ -60,14 +82,49 @@ class Lab:
             rate = self._reader.shelf("logprobs", chat).rate(self._reader.loaded.device)
             if prefix:
                 shared = self._reader.ids(prompts[0], chat)[:prefix]
-                self.meter.charge(f"prefix:{digest(*map(str, shared))}", prefix, self.layers, rate)
+                self.meter.charge(f"{self._who}prefix:{digest(*map(str, shared))}", prefix, self.layers, rate)
             words = digest(*continuations)
             for prompt in dict.fromkeys(prompts):
                 own = len(self._reader.ids(prompt, chat)) - prefix
                 tokens = sum(own + len(head) for head in asked)
-                self.meter.charge(f"logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
+                self.meter.charge(f"{self._who}logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
         self.meter.check()
         return values
+
+    def embeddings(self, texts: Sequence[str]) -> np.ndarray:
+        """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
+
+        Charged as LM tokens by its weights' share of the LM's (embedding tables aside).
+        """
+        from arena.embeddings import encode, rate
+
+        with self.meter.door():
+            encoded = encode(self._reader, texts)
+            share = encoded.weights / self._reader.loaded.block_weights
+            per_block = rate(self._reader) / (share * self.layers)
+            for text, tokens in zip(texts, encoded.tokens, strict=True):
+                self.meter.charge(f"embed:{digest(text)}", tokens, share * self.layers, per_block)
+        self.meter.check()
+        return encoded.values
+
+    def lens(self, states: np.ndarray, forms: Sequence[str]) -> np.ndarray:
+        """Logits that the model's final norm and unembedding give to words, [n, forms], from states [n, d].
+
+        A word is its first token.
+        """
+        import torch
+
+        loaded = self._reader.loaded
+        ids = [loaded.tokenizer(form, add_special_tokens=False)["input_ids"][0] for form in forms]
+        with self.meter.door(), torch.inference_mode():
+            rows = loaded.model.get_output_embeddings().weight[ids].float()
+            normed = loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float()
+            return np.asarray((normed @ rows.T).cpu().numpy(), dtype=float)
+
+    @property
+    def _who(self) -> str:
+        """Sets the work of one model apart from another's."""
+        return "untrained " if self._reader.loaded.untrained else ""
 
     def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         with self.meter.door():
@@ -75,7 +132,7 @@ class Lab:
             rate = self._reader.shelf("activations", site.chat).rate(self._reader.loaded.device)
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt, site.chat))
-                self.meter.charge(f"read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)
+                self.meter.charge(f"{self._who}read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)
         self.meter.check()
         return values
 

@@ -23,11 +23,11 @@ class Ledger:
     """Charges of one phase: each distinct piece of work is charged once, at its deepest."""
 
     def __init__(self) -> None:
-        self.work: dict[str, tuple[int, int, float]] = {}  # piece -> tokens, blocks, seconds
+        self.work: dict[str, tuple[int, float, float]] = {}  # piece -> tokens, blocks, seconds
         self.own_seconds = 0.0
         self.real_seconds = 0.0
 
-    def charge(self, piece: str, tokens: int, blocks: int, rate: float) -> None:
+    def charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         if piece not in self.work or self.work[piece][1] < blocks:
             self.work[piece] = (tokens, blocks, tokens * blocks * rate)
 
@@ -37,7 +37,7 @@ class Ledger:
         lm_seconds = sum(seconds for _, _, seconds in self.work.values())
         return {
             "forward_tokens": sum(tokens for tokens, _, _ in self.work.values()),
-            "token_layers": token_layers,
+            "token_layers": round(token_layers, 1),
             "lm_tokens": round(token_layers / layers, 1),
             "seconds": round(lm_seconds + self.own_seconds, 4),
             "own_seconds": round(self.own_seconds, 4),
@@ -80,7 +80,7 @@ class Meter:
         finally:
             self._inside += time.perf_counter() - start
 
-    def charge(self, piece: str, tokens: int, blocks: int, rate: float) -> None:
+    def charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         """One piece of LM work: `tokens` through `blocks` blocks at `rate` seconds per token and block."""
         for ledger in self._open:
             ledger.charge(piece, tokens, blocks, rate)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
@@ -65,10 +66,24 @@ class LoadedModel:
     blocks: torch.nn.ModuleList
     context: int  # tokens the model can read
     device: str
+    untrained: bool = False
 
     @property
     def layers(self) -> int:
         return len(self.blocks)
+
+    @property
+    def block_weights(self) -> int:
+        """Parameters of the decoder blocks."""
+        return sum(p.numel() for p in self.blocks.parameters())
+
+    @property
+    def final_norm(self) -> torch.nn.Module:
+        """The norm between the last block and the unembedding: the one normalisation outside the blocks."""
+        for name, module in self.model.base_model.named_children():
+            if "norm" in type(module).__name__.lower() or name == "ln_f":
+                return module
+        raise FairfightError(f"No final norm was found in {type(self.model).__name__}; logit_lens cannot read it.")
 
 
 def identify(spec: ModelSpec) -> ModelIdentity:
@@ -117,6 +132,26 @@ def load(spec: ModelSpec) -> LoadedModel:
     blocks = _blocks(model)
     context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
     return LoadedModel(spec.name, identity, model, tokenizer, blocks, context, device)
+
+
+def untrained(loaded: LoadedModel) -> LoadedModel:
+    """The same architecture with freshly initialised weights (seed 0), on the same device."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(loaded.model.config, dtype=loaded.model.dtype)
+    model = model.to(loaded.device).eval().requires_grad_(False)
+    identity = dataclasses.replace(loaded.identity, revision=f"{loaded.identity.revision}/untrained0")
+    return dataclasses.replace(
+        loaded,
+        name=f"untrained {loaded.name}",
+        identity=identity,
+        model=model,
+        blocks=_blocks(model),
+        untrained=True,
+    )
 
 
 def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:

@@ -1,10 +1,12 @@
-"""Class scores from a fitted scikit-learn classifier."""
+"""Class scores from fitted scikit-learn classifiers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+LEAST = 1e-6  # probabilities are kept so far from 0 and 1 before their logarithm
 
 
 def margins(model: Any, features: Any, classes: int) -> np.ndarray:
@@ -16,6 +18,23 @@ def margins(model: Any, features: Any, classes: int) -> np.ndarray:
     decision = np.asarray(model.decision_function(features), dtype=float)
     if decision.ndim == 1:
         decision = np.stack([-decision / 2, decision / 2], axis=1)
-    scores = np.repeat(decision.min(axis=1, keepdims=True) - 1, classes, axis=1)
-    scores[:, model.classes_] = decision
+    return _by_class(decision, model.classes_, classes)
+
+
+def shares(model: Any, features: Any, classes: int) -> np.ndarray:
+    """The model's probabilities, [n, classes]; 0 for a class that it never saw."""
+    found = np.zeros((len(features), classes))
+    found[:, model.classes_] = model.predict_proba(features)
+    return found
+
+
+def log_odds(model: Any, features: Any, classes: int) -> np.ndarray:
+    """log p / (1 - p) of the model's probabilities, [n, classes], finite."""
+    p = np.clip(np.asarray(model.predict_proba(features), dtype=float), LEAST, 1 - LEAST)
+    return _by_class(np.log(p / (1 - p)), model.classes_, classes)
+
+
+def _by_class(values: np.ndarray, seen: np.ndarray, classes: int) -> np.ndarray:
+    scores = np.repeat(values.min(axis=1, keepdims=True) - 1, classes, axis=1)
+    scores[:, seen] = values
     return scores

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from arena.contract import Brief, ContenderMeta, Examples, Pooling, Site, Sites, depth
+from arena.contract import Brief, ContenderMeta, Examples, Pooling
+from arena.probing import Directions, OneSite, class_means
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 
-class DiffInMeans:
+class DiffInMeans(OneSite):
     """Difference of the class means as a direction.
 
     For each class c: v_c = mean of h over class c - mean over the others, m_c the point midway, and
@@ -34,23 +35,11 @@ class DiffInMeans:
         self.layer = layer
         self.pooling = pooling
 
-    def wants(self, layers: int) -> Sites:
-        return frozenset({Site(depth(self.layer, layers), self.pooling)})
-
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        self.site_ = Site(depth(self.layer, lab.layers), self.pooling)
-        states = self._states(train, lab)
-        labels = train.truth
-        inside = np.stack([states[labels == c].mean(0) for c in range(len(brief.classes))])
-        outside = np.stack([states[labels != c].mean(0) for c in range(len(brief.classes))])
-        self.directions_ = inside - outside
-        self.midpoints_ = ((inside + outside) / 2 * self.directions_).sum(1)
-        self.scales_ = np.maximum((states @ self.directions_.T).std(0), 1e-12)
+        states = self.states(train, lab)
+        inside, outside = class_means(states, train.truth, len(brief.classes))
+        self.directions_ = Directions(inside - outside, (inside + outside) / 2, states)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        projected = self._states(asked, lab) @ self.directions_.T
-        return np.asarray((projected - self.midpoints_) / self.scales_)
-
-    def _states(self, examples: Examples, lab: Lab) -> np.ndarray:
-        return lab.activations(examples.prompts, self.site_).astype(float)
+        return self.directions_.score(self.states(asked, lab))

@@ -159,6 +159,7 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
             _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
         )
         for metric in METRICS
+        if np.isfinite(values[metric]).all()  # not every task has subpopulations
     ]  # fmt: skip
 
 
@@ -167,6 +168,8 @@ def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Ma
     found = []
     for metric in METRICS:
         s = [x for x in mine if x.metric == metric]
+        if len(s) < len({x.task for x in mine}):
+            continue  # aggregates over different tasks are never put in one column
         found.append(
             Score(
                 board, "all", contender, s[0].family, metric,

@@ -16,6 +16,8 @@ from scipy.special import log_softmax, softmax
 from results.record import Answers
 
 BINS = 15  # of the expected calibration error (Guo et al. 2017)
+FALSE_POSITIVES = 0.01  # the rate at which the true-positive rate is read
+FEWEST_OF_STRATUM = 10  # smaller subpopulations say nothing of their own
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Answered:
     score: np.ndarray  # [n, classes]
     probability: np.ndarray  # [n, classes]
     decision: dict[str, np.ndarray]  # metric -> [n] predicted class
+    stratum: np.ndarray | None = None  # [n] names of subpopulations
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,7 @@ def auroc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = Non
     truth [n] class ids, score [n, classes], weights [B, n] (None: each row once). For two classes the
     difference of the two columns ranks the rows. Ties count a half. NaN where a class has no weight.
     """
-    weights = np.ones((1, len(truth))) if weights is None else weights
-    if score.shape[1] == 2:
-        return _binary_auroc(truth == 1, score[:, 1] - score[:, 0], weights)
-    areas = [_binary_auroc(truth == c, score[:, c], weights) for c in range(score.shape[1])]
-    return np.asarray(np.mean(areas, axis=0))
+    return _one_vs_rest(_binary_auroc, truth, score, weights)
 
 
 def _binary_auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -58,6 +57,78 @@ def _binary_auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) 
     total = up.sum(1) * down.sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(np.where(total > 0, (up * below).sum(1) / total, np.nan))
+
+
+def auprc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Area under the precision-recall curve as average precision, [B]; macro one-vs-rest beyond two classes.
+
+    sum over thresholds of (recall step) x precision, tied scores taken together, as in scikit-learn.
+    """
+    return _one_vs_rest(_binary_auprc, truth, score, weights)
+
+
+def _binary_auprc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    up, down = _by_threshold(positive, score, weights)
+    hits, alarms = np.cumsum(up, axis=1), np.cumsum(down, axis=1)
+    total = hits[:, -1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision = np.where(hits + alarms > 0, hits / (hits + alarms), 0.0)
+        return np.asarray(np.where((total > 0) & (alarms[:, -1] > 0), (up * precision).sum(1) / total, np.nan))
+
+
+def tpr_at_fpr(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """True-positive rate at 1 % false positives, [B], read off the ROC curve between its points; macro
+    one-vs-rest beyond two classes."""
+    return _one_vs_rest(_binary_tpr, truth, score, weights)
+
+
+def _binary_tpr(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    up, down = _by_threshold(positive, score, weights)
+    hits, alarms = np.cumsum(up, axis=1), np.cumsum(down, axis=1)
+    start = np.zeros((len(weights), 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        x = np.c_[start, alarms / alarms[:, -1:]]
+        y = np.c_[start, hits / hits[:, -1:]]
+    # The last point at or below the rate: where the curve is vertical there, its upper end.
+    below = (x <= FALSE_POSITIVES).sum(1, keepdims=True) - 1
+    above = np.minimum(below + 1, x.shape[1] - 1)
+    (x0, x1), (y0, y1) = ([np.take_along_axis(v, i, 1)[:, 0] for i in (below, above)] for v in (x, y))
+    slope = (y1 - y0) / np.where(x1 > x0, x1 - x0, 1.0)
+    both = (hits[:, -1] > 0) & (alarms[:, -1] > 0)
+    return np.asarray(np.where(both, y0 + slope * (FALSE_POSITIVES - x0), np.nan))
+
+
+def _one_vs_rest(
+    binary: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    truth: np.ndarray,
+    score: np.ndarray,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    weights = np.ones((1, len(truth))) if weights is None else weights
+    if score.shape[1] == 2:
+        return binary(truth == 1, score[:, 1] - score[:, 0], weights)
+    return np.asarray(np.mean([binary(truth == c, score[:, c], weights) for c in range(score.shape[1])], axis=0))
+
+
+def _by_threshold(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weight of positives and negatives at each distinct score from the highest down, [B, thresholds] each."""
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) < 0])
+    up = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    down = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    return up, down
+
+
+def _worst_group(a: Answered, weights: np.ndarray) -> np.ndarray:
+    """Accuracy in the subpopulation where it is lowest, [B]; NaN where the task names none."""
+    if a.stratum is None:
+        return np.full(len(weights), np.nan)
+    names, counts = np.unique(a.stratum, return_counts=True)
+    large = names[counts >= FEWEST_OF_STRATUM]
+    if not len(large):
+        return np.full(len(weights), np.nan)
+    right = a.decision["accuracy"] == a.truth
+    return np.asarray(np.nanmin([_mean(right, weights * (a.stratum == name)) for name in large], axis=0))
 
 
 def _accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
@@ -108,11 +179,14 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 METRICS: dict[str, Metric] = {
     "auroc": Metric(lambda a, w: auroc(a.truth, a.score, w)),
+    "auprc": Metric(lambda a, w: auprc(a.truth, a.score, w)),
+    "tpr_at_1_fpr": Metric(lambda a, w: tpr_at_fpr(a.truth, a.score, w)),
     "accuracy": Metric(_accuracy),
     "f1": Metric(_f1),
     "balanced_accuracy": Metric(_balanced_accuracy),
     "ece": Metric(_ece, better="lower"),
     "brier": Metric(_brier, better="lower"),
+    "worst_group_accuracy": Metric(_worst_group),
 }
 
 
@@ -138,7 +212,8 @@ def answered(test: Answers, dev: Answers, draw: int) -> Answered:
             decision[name] = (probability[:, 1] > threshold).astype(int)
     else:
         decision = dict.fromkeys(("accuracy", "f1", "balanced_accuracy"), probability.argmax(1))
-    return Answered(test.truth, test.score[draw], probability, decision)
+    stratum = None if test.stratum is None else np.array(test.stratum)
+    return Answered(test.truth, test.score[draw], probability, decision, stratum)
 
 
 @dataclass(frozen=True)

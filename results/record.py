@@ -64,7 +64,8 @@ class Answers:
     group: np.ndarray  # [n] int
     truth: np.ndarray  # [n] int class ids
     score: np.ndarray  # [draws, n, classes]; one draw unless the contender averages over random ones
-    fold: np.ndarray | None = None  # [n] for out-of-fold answers
+    fold: np.ndarray | None = None  # [n] for out-of-fold answers of folds that do not overlap
+    stratum: tuple[str, ...] | None = None  # [n] names of subpopulations, where the task has them
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +75,7 @@ class Answers:
             "truth": self.truth.tolist(),
             "score": [[[_short(x) for x in row] for row in draw] for draw in self.score.tolist()],
             "fold": None if self.fold is None else self.fold.tolist(),
+            "stratum": None if self.stratum is None else list(self.stratum),
         }
 
     @classmethod
@@ -86,6 +88,7 @@ class Answers:
             truth=np.array(raw["truth"], dtype=int),
             score=np.array(raw["score"], dtype=float),
             fold=None if raw["fold"] is None else np.array(raw["fold"], dtype=int),
+            stratum=None if raw["stratum"] is None else tuple(raw["stratum"]),
         )
 
 

@@ -11,20 +11,26 @@ from typing import Any
 from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
 from arena.models import ModelIdentity
 from results.record import Cell
+from runners.compose import options, raw
 
 OUR_PACKAGES = ("tasks", "methods", "baselines")
 HALVES = ("public", "lockbox")
+_INNER = "of."  # before a wrapped contender's hyperparameters
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A contender as configured: its class, trial-1 hyperparameters, grid and closed-form paths."""
+    """A contender as configured: its class, trial-1 hyperparameters, grid and closed-form paths.
+
+    One that wraps another (`of`) has the other's hyperparameters as `of.<name>`, and tunes them.
+    """
 
     name: str
     target: type
     params: Mapping[str, Any]
     grid: Mapping[str, list[Any]]
     path: Mapping[str, list[Any]]
+    of: Contender | None = None
 
     @property
     def meta(self) -> ContenderMeta:
@@ -33,7 +39,24 @@ class Contender:
 
     def make(self, **overrides: Any) -> Any:
         """A fresh, unfitted contender."""
-        return self.target(**{**self.params, **overrides})
+        settings = {**self.params, **overrides}
+        if self.of is None:
+            return self.target(**settings)
+        own = {k: v for k, v in settings.items() if not k.startswith(_INNER)}
+        inner = {k.removeprefix(_INNER): v for k, v in overrides.items() if k.startswith(_INNER)}
+        return self.target(of=self.of.make(**inner), **own)
+
+    def wrapped_by(self, name: str, target: type, params: Mapping[str, Any]) -> Contender:
+        """A wrapper (shuffled labels, untrained model) around this contender, tuned as this one is."""
+        inner = {"name": self.name, "code": self.meta.name, "version": self.meta.version, **self.params}
+        return Contender(
+            name,
+            target,
+            {**params, **_prefixed(inner)},
+            _prefixed(self.grid),
+            _prefixed(self.path),
+            self,
+        )
 
 
 def task(config: Mapping[str, Any], trusted: list[str]) -> Task:
@@ -48,20 +71,30 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> li
     """The contenders of a composed `contender` node, in its order."""
     if not nodes:
         raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
-    made = []
-    for label, node in nodes.items():
-        target, params = _target(f"contender.{label}", node, trusted)
-        name = params.pop("name", label)
-        grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
-        where = f"contender.{label}"
-        _check_parameters(where, target, {**params, **grid, **path})
-        for group, values in [*grid.items(), *path.items()]:
-            if group not in params:
-                raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
-            if not isinstance(values, list) or not values:
-                raise FairfightError(f"{where}: the grid of {group} must be a list of values, not {values!r}.")
-        made.append(Contender(name, target, params, grid, path))
-    return made
+    return [_contender(f"contender.{label}", label, node, trusted) for label, node in nodes.items()]
+
+
+def _contender(where: str, label: str, node: Mapping[str, Any], trusted: list[str]) -> Contender:
+    target, params = _target(where, node, trusted)
+    name = params.pop("name", label)
+    grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
+    _check_parameters(where, target, {**params, **grid, **path})
+    for group, values in [*grid.items(), *path.items()]:
+        if group not in params:
+            raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
+        if not isinstance(values, list) or not values:
+            raise FairfightError(f"{where}: the grid of {group} must be a list of values, not {values!r}.")
+    of = params.pop("of", None)
+    if of is None:
+        return Contender(name, target, params, grid, path)
+    if isinstance(of, str) and of not in options("contender"):
+        raise FairfightError(f"{where}.of={of!r} is no contender; choose one of {', '.join(options('contender'))}.")
+    inner = _contender(f"{where}.of", str(of), raw("contender", of) if isinstance(of, str) else of, trusted)
+    return inner.wrapped_by(name, target, params)
+
+
+def _prefixed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{_INNER}{k}": v for k, v in values.items()}
 
 
 def cell(

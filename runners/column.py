@@ -110,7 +110,7 @@ def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Rea
     about = _about(column, contender) | {"prompts_cut": split.cut}
     started = _now()
     try:
-        outcome = track.run(contender, column.budget.trials, list(split.split.parts), c.half, lab)
+        outcome = track.run(contender, column.budget, list(split.split.parts), c.half, lab)
     except Exception as error:  # one cell's failure must not cost the others
         record = _failed(column, k, c, contender, error)
         return dataclasses.replace(record, spent=meter.spent(), cleaning=split.split.cleaning)
@@ -180,28 +180,35 @@ def _splits(column: Column, reader: Reader, seeds: set[int]) -> dict[int, _Cut |
     made: dict[int, _Cut | Exception] = {}
     for seed in sorted(seeds):
         try:
-            made[seed] = _cut_split(column.task, column.task.split(column.regime, seed), reader)
+            made[seed] = _cut_split(column, column.task.split(column.regime, seed), reader)
         except Exception as error:
             made[seed] = error
     return made
 
 
-def _cut_split(task: Task, split: Split, reader: Reader) -> _Cut:
-    """The split with every prompt cut; train rows that cutting made equal to a test row are dropped."""
+def _cut_split(column: Column, split: Split, reader: Reader) -> _Cut:
+    """The split with every prompt cut; train rows that cutting made equal to a test row are dropped.
+
+    Only a protocol that keeps duplicates keeps those too.
+    """
     count = dropped = 0
     parts = []
     for part in split.parts:
         texts: dict[str, Any] = {}
         for where in ("train", "public", "lockbox"):
             examples: Examples = getattr(part, where)
-            prompts, n = cut(reader, examples.prompts, task.max_tokens)
+            prompts, n = cut(reader, examples.prompts, column.task.max_tokens)
             texts[where] = dataclasses.replace(examples, prompts=tuple(prompts))
             count += n
         asked = {fold(p) for where in ("public", "lockbox") for p in texts[where].prompts}
+        if column.regime.protocol != "fairfight":
+            asked = set()
         kept = np.array([fold(p) not in asked for p in texts["train"].prompts])
         dropped += int((~kept).sum())
         texts["train"] = texts["train"].take(np.flatnonzero(kept))
-        parts.append(dataclasses.replace(part, folds=part.folds[kept], **texts))
+        place = np.cumsum(kept) - 1
+        folds = tuple(place[held_out[kept[held_out]]] for held_out in part.folds)
+        parts.append(dataclasses.replace(part, folds=tuple(f for f in folds if len(f)), **texts))
     cleaning = {**split.cleaning, "train_rows_cut_into_test": dropped}
     return _Cut(Split(tuple(parts), cleaning), count)
 

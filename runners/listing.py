@@ -27,7 +27,7 @@ def command(words: list[str]) -> int:
 
 def tasks() -> list[Row]:
     """Every task: how to ask for it, rows and groups after cleaning, family, licence, known defects."""
-    from tasks.sae_probes import catalogue
+    from tasks.sae_probes import every
 
     named, rows = {}, []
     for choice in options("task"):
@@ -36,7 +36,7 @@ def tasks() -> list[Row]:
             named[node["set"]] = choice
         elif node.get("_target_") != "tasks.sae_probes.SaeProbes":
             rows.append(_task(choice, node))
-    for file, known in catalogue().items():
+    for file, known in every().items():
         rows.append(
             {
                 "task": known["name"],

@@ -12,14 +12,17 @@ from scipy.stats import qmc
 
 from results.record import canonical
 
+_SITE = ("pooling", "layer", "layers")
+
 
 def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:
     """At most `count` distinct settings of the grid's hyperparameters; the first is the default.
 
     The draw is a scrambled Halton sequence over the grid with a fixed seed: the same for every task and
-    seed, and a smaller budget tries a prefix of what a larger one tries.
+    seed, and a smaller budget tries a prefix of what a larger one tries. Where to read the model comes first
+    among the dimensions, so that contenders whose grids have the same sites try the same ones.
     """
-    names = sorted(grid)
+    names = sorted(grid, key=_dimension)
     default = {name: params[name] for name in names}
     settings, seen = [default], {canonical(default)}
     size = math.prod(len(grid[name]) for name in names)
@@ -37,6 +40,11 @@ def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -
             seen.add(canonical(setting))
             settings.append(setting)
     return settings
+
+
+def _dimension(name: str) -> tuple[int, str]:
+    own = name.rpartition(".")[2]  # of a wrapped contender
+    return (_SITE.index(own) if own in _SITE else len(_SITE), name)
 
 
 def along(params: Mapping[str, Any], path: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

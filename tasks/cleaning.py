@@ -40,10 +40,12 @@ def clean(
     labels: Sequence[int],
     rule: Sequence[object] | None = None,
     given: Sequence[str] | None = None,
+    strata: Sequence[str] | None = None,
 ) -> tuple[Examples, Report]:
     """Distinct, uncontradicted rows in their first order, with their groups, and what was removed.
 
-    `rule` is a rule of `tasks.grouping`; `given` are group names that the data brings along.
+    `rule` is a rule of `tasks.grouping`; `given` are group names that the data brings along, and `strata` names of
+    subpopulations.
     """
     first: dict[str, int] = {}
     seen: dict[str, set[int]] = {}
@@ -72,7 +74,8 @@ def clean(
         largest_group=int(np.bincount(members).max(initial=0)) if kept else 0,
         hash=hashlib.sha256(content.encode()).hexdigest()[:16],
     )
-    return Examples(ids, tuple(texts), answers, members), report
+    kinds = None if strata is None else tuple(strata[i] for i in kept)
+    return Examples(ids, tuple(texts), answers, members, strata=kinds), report
 
 
 def summary(report: Report) -> dict[str, int | str]:

@@ -23,6 +23,7 @@ class File(TableTask):
         text: str = "text",
         label: str = "label",
         group: str | None = None,
+        stratum: str | None = None,
         name: str | None = None,
         classes: Sequence[str] | None = None,
         words: Sequence[str] | None = None,
@@ -35,8 +36,8 @@ class File(TableTask):
         title = name or source.stem
         super().__init__(
             read(source),
-            text=text, label=label, group=group, classes=classes, words=words, question=question, noun=noun,
-            family=family or title, max_tokens=max_tokens,
+            text=text, label=label, group=group, stratum=stratum, classes=classes, words=words,
+            question=question, noun=noun, family=family or title, max_tokens=max_tokens,
             meta={
                 "name": title, "source": f"file {source.name}", "revision": content_hash(source),
                 "licence": "the user's", "citation": "",

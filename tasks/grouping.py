@@ -1,7 +1,8 @@
 """Which rows belong together: the unit that splits keep whole and statistics resample.
 
 A *rule* names what rows may share (a premise, a scenario, an entity, a stem); rows that share it are
-linked. Near-duplicates are always linked as well: word-bigram Jaccard similarity of at least
+linked. Near-duplicates are linked as well (but under the rule `given`, for generated rows whose form is all they
+share): word-bigram Jaccard similarity of at least
 `NEAR_DUPLICATE`, candidates found with MinHash LSH (Broder 1997; `datasketch`) and verified exactly.
 A group is a connected component of links.
 """
@@ -65,19 +66,20 @@ def groups(
 
     `rule` is None (near-duplicates alone) or a list such as `["before", " [SEP] "]`, `["stem", 40]`,
     `["contained", 4]`; see `RULES` and `_contained`. `names` are group names that the data brings:
-    rows of one name are linked too.
+    rows of one name are linked too, and under the rule `["given"]` nothing else is.
     """
-    links = list(_near_duplicates(prompts))
+    given = rule is not None and list(rule) == ["given"] and names is not None
+    links = [] if given else list(_near_duplicates(prompts))
     if names is not None:
         links += _shared([[str(name)] for name in names])
-    if rule:
+    if rule and not given:
         name, *arguments = rule
         if name == "contained":
             links += _contained(prompts, *arguments)  # type: ignore[arg-type]
         elif name in RULES:
             links += _shared([RULES[str(name)](p, *arguments) for p in prompts])
         else:
-            options = ", ".join([*RULES, "contained"])
+            options = ", ".join([*RULES, "contained", "given"])
             raise FairfightError(f"Unknown group rule {name!r}; the rules are: {options}.")
     return components(len(prompts), links)
 

@@ -25,6 +25,7 @@ class Hub(TableTask):
         text: str = "text",
         label: str = "label",
         group: str | None = None,
+        stratum: str | None = None,
         config: str | None = None,
         split: str = "train",
         revision: str = "main",
@@ -41,8 +42,8 @@ class Hub(TableTask):
         source = f"{Path(id).name if Path(id).is_dir() else id}" + (f"/{config}" if config else "") + f", split {split}"
         super().__init__(
             _load(id, config, split, commit),
-            text=text, label=label, group=group, classes=classes, words=words, question=question, noun=noun,
-            family=family or title, max_tokens=max_tokens,
+            text=text, label=label, group=group, stratum=stratum, classes=classes, words=words,
+            question=question, noun=noun, family=family or title, max_tokens=max_tokens,
             meta={
                 "name": title, "source": source, "revision": f"{commit}/{config or ''}/{split}",
                 "licence": "see the data set's card", "citation": id if not Path(id).is_dir() else "",

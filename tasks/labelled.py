@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from arena.contract import Brief, Examples, Regime, Split, TaskMeta
+from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskMeta
 from tasks import cleaning
 from tasks.splitting import split
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Raw labelled rows: `labels` are class indices (-1: none); `groups`, where the data brings them, are names."""
+    """Raw labelled rows: `labels` are class indices (-1: none); `groups` and `strata` (subpopulations), where the
+    data brings them, are names."""
 
     prompts: list[str]
     labels: list[int]
     groups: list[str] | None = None
+    strata: list[str] | None = None
 
 
 class LabelledTask(ABC):
@@ -27,7 +30,7 @@ class LabelledTask(ABC):
 
     meta: TaskMeta
     brief: Brief
-    rule: list[Any] | None = None  # what rows of a group share; see tasks.grouping
+    rule: Sequence[Any] | None = None  # what rows of a group share; see tasks.grouping
     assets: tuple[str, ...] = ()  # what rows() reads, by name
     flags: tuple[str, ...] = ()  # known defects that a user should see
     max_tokens: int = 256  # prompts are cut on the left to so many tokens of the model
@@ -41,9 +44,20 @@ class LabelledTask(ABC):
         """Clean rows and what was removed; read once per process for tasks of one identity."""
         return _data(_Once(self))
 
+    def shifted(self) -> Examples | None:
+        """What the task is asked about in a regime of shift, clean and grouped with `data`; None: nothing."""
+        return None
+
     def split(self, regime: Regime, seed: int) -> Split:
         examples, report = self.data
-        return Split((split(self.meta.name, self.brief, examples, regime, seed),), cleaning.summary(report))
+        target = self.shifted() if regime.shift else None
+        if regime.shift and target is None:
+            raise FairfightError(
+                f"Regime {regime.name} asks about data that task {self.meta.name} does not name; choose a task with a "
+                f"shift (task.shift=... where `fairfight list tasks` shows one) or another regime."
+            )
+        part = split(self.meta.name, self.brief, examples, regime, seed, target)
+        return Split((part,), cleaning.summary(report))
 
 
 @dataclass(frozen=True)
@@ -62,10 +76,15 @@ class _Once:
 @functools.lru_cache(maxsize=4)
 def _data(once: _Once) -> tuple[Examples, cleaning.Report]:
     rows = once.task.rows()
-    return cleaning.clean(rows.prompts, rows.labels, once.task.rule, rows.groups)
+    return cleaning.clean(rows.prompts, rows.labels, once.task.rule, rows.groups, rows.strata)
 
 
-def identity(brief: Brief, max_tokens: int, rule: list[Any] | None, **more: Any) -> dict[str, Any]:
+def identity(brief: Brief, max_tokens: int, rule: Sequence[Any] | None, **more: Any) -> dict[str, Any]:
     """The params of a labelled task's identity: whatever changes its rows or what a contender is told."""
     told = {"question": brief.question, "classes": list(brief.classes), "words": list(brief.words)}
-    return {"max_tokens": max_tokens, "group": rule, "brief": told | {"noun": brief.noun}, **more}
+    return {
+        "max_tokens": max_tokens,
+        "group": None if rule is None else list(rule),
+        "brief": told | {"noun": brief.noun},
+        **more,
+    }

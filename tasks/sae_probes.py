@@ -1,6 +1,7 @@
-"""The 113 binary sets of SAE-Probes (Kantamneni et al. 2025, "Are Sparse Autoencoders Useful?").
+"""The 113 binary sets of SAE-Probes (Kantamneni et al. 2025, "Are Sparse Autoencoders Useful?"), and some others.
 
-Read from the `sae-probes` wheel; each set is balanced there by duplicating rows, which cleaning undoes.
+Read from the `sae-probes` wheel; each set is balanced there by duplicating rows, which cleaning undoes. Sets of
+more than two classes list the values of `target` in class order.
 `sae_probes_sets.yaml` is the catalogue: names, families, questions, group rules, flags, licences.
 """
 
@@ -18,13 +19,19 @@ from arena.contract import Brief, FairfightError, TaskMeta
 from tasks.labelled import LabelledTask, Rows, identity
 
 _WHEEL = "sae-probes"
-_CATALOGUE = Path(__file__).with_name("sae_probes_sets.yaml")
 
 
 @functools.cache
 def catalogue() -> dict[str, dict[str, Any]]:
-    """What is known of each set, by the name of its file."""
-    return dict(yaml.safe_load(_CATALOGUE.read_text()))
+    """What is known of each of the 113 binary sets, by the name of its file."""
+    return dict(yaml.safe_load(Path(__file__).with_name("sae_probes_sets.yaml").read_text()))
+
+
+@functools.cache
+def every() -> dict[str, dict[str, Any]]:
+    """The catalogue and the sets of more than two classes."""
+    more = yaml.safe_load(Path(__file__).with_name("sae_probes_multiclass.yaml").read_text())
+    return {**catalogue(), **more}
 
 
 class SaeProbes(LabelledTask):
@@ -33,16 +40,16 @@ class SaeProbes(LabelledTask):
     assets = (_WHEEL,)
 
     def __init__(self, set: str, max_tokens: int = 256) -> None:
-        if set not in catalogue():
-            near = [s for s in catalogue() if str(set).lower() in s.lower()]
+        if set not in every():
+            near = [s for s in every() if str(set).lower() in s.lower()]
             hint = f"did you mean {', '.join(near[:3])}?" if near else "`fairfight list tasks` shows all 113."
             raise FairfightError(f"Unknown task.set={set!r}; {hint}")
         self.set = set
         self.max_tokens = max_tokens
-        known = catalogue()[set]
+        known = every()[set]
         self.rule = known.get("group")
         self.flags = tuple(known.get("flags", ()))
-        self.positive = known["positive"]
+        self.values = known.get("values") or [None, known["positive"]]
         self.brief = Brief(known["question"], tuple(known["classes"]), tuple(known["words"]), known["noun"])
         self.meta = TaskMeta(
             name=known["name"],
@@ -61,5 +68,7 @@ class SaeProbes(LabelledTask):
 
         packed = assets.read(_WHEEL, f"sae_probes/data/cleaned_data/{self.set}.csv.zst")
         table = pd.read_csv(io.BytesIO(packed), compression="zstd", keep_default_na=False)
-        labels = (table["target"].astype(str) == str(self.positive)).astype(int)
-        return Rows(table["prompt"].astype(str).tolist(), labels.tolist())
+        order = {str(value): i for i, value in enumerate(self.values) if value is not None}
+        other = 0 if self.values[0] is None else -1
+        labels = [order.get(target, other) for target in table["target"].astype(str)]
+        return Rows(table["prompt"].astype(str).tolist(), labels)

@@ -7,6 +7,8 @@ group), so a seed redraws train and dev but never the test, and a smaller test i
 from __future__ import annotations
 
 import hashlib
+import itertools
+from dataclasses import replace
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -19,19 +21,28 @@ MOST_TEST = 2000  # rows of the test, both halves together
 FEWEST_TEST = 50
 
 
-def split(name: str, brief: Brief, data: Examples, regime: Regime, seed: int) -> Part:
-    """One part of a task: its train set, folds and both halves of its test."""
-    test = _test_rows(name, data)
-    halves = _halves(data, test)
-    rest = np.setdiff1d(np.arange(len(data)), test)
-    train = _draw(name, brief, data, rest, regime, seed)
+def split(name: str, brief: Brief, data: Examples, regime: Regime, seed: int, target: Examples | None = None) -> Part:
+    """One part of a task: its train set, folds and both halves of its test.
+
+    With `target` the test rows come from there, and the train rows from those of `data` that share no prompt
+    and no group with it.
+    """
+    test = _test_rows(name, data if target is None else target, whole=target is not None)
+    if target is None:
+        rest = np.setdiff1d(np.arange(len(data)), test)
+    else:
+        own_test = _test_rows(name, data)  # so that the train rows are those of the same task without a shift
+        rest = np.setdiff1d(np.arange(len(data)), own_test)
+    asked = data if target is None else target
+    halves = [_rebalanced(asked, half, regime)[: regime.test] for half in _halves(asked, test)]
+    train = data.take(_draw(name, brief, data, rest, regime, seed))
     part = Part(
         name=name,
         brief=brief,
-        train=data.take(train),
-        folds=_folds(data.take(train), regime, seed),
-        public=data.take(halves[0][: regime.test]),
-        lockbox=data.take(halves[1][: regime.test]),
+        train=_noisy(train, brief, regime, seed),
+        folds=_pairs(name, train, regime) if regime.pairs else _folds(train, regime, seed),
+        public=asked.take(halves[0]),
+        lockbox=asked.take(halves[1]),
     )
     for where, examples in (("train", part.train), ("public", part.public), ("lockbox", part.lockbox)):
         _refuse_empty_class(name, brief, where, examples)
@@ -45,9 +56,12 @@ def test_size(rows: int) -> int:
     return rows // 3
 
 
-def _test_rows(name: str, data: Examples) -> np.ndarray:
-    """Indices of the test rows in their fixed order; whole groups, in the order of their hash."""
-    wanted = test_size(len(data))
+def _test_rows(name: str, data: Examples, whole: bool = False) -> np.ndarray:
+    """Indices of the test rows in their fixed order; whole groups, in the order of their hash.
+
+    `whole` data are all test, up to the most that a test takes.
+    """
+    wanted = min(MOST_TEST, len(data)) if whole else test_size(len(data))
     if wanted < FEWEST_TEST:
         raise FairfightError(
             f"Task {name} has {len(data)} clean prompts, and a third of them is below the {FEWEST_TEST} that a test "
@@ -82,36 +96,67 @@ def _hashed_groups(data: Examples, rows: np.ndarray) -> list[list[int]]:
     return sorted(members.values(), key=lambda group: _hash(min(data.ids[i] for i in group)))
 
 
+def _rebalanced(data: Examples, rows: np.ndarray, regime: Regime) -> np.ndarray:
+    """The longest choice of rows, in their order, in which class 1 has the regime's share."""
+    if regime.positive is None:
+        return rows
+    positive = data.truth[rows] == 1
+    share = regime.positive
+    rare = min(int(positive.sum()), round((~positive).sum() * share / (1 - share)))
+    common = min(int((~positive).sum()), round(rare * (1 - share) / share))
+    kept = (np.cumsum(positive) <= rare) & positive | (np.cumsum(~positive) <= common) & ~positive
+    return np.asarray(rows[kept])
+
+
 def _draw(name: str, brief: Brief, data: Examples, rest: np.ndarray, regime: Regime, seed: int) -> np.ndarray:
-    """Seeded draw of `regime.labels` rows in the classes' own proportions (at least one each)."""
-    if len(rest) < regime.labels * regime.shrink:
-        raise FairfightError(
-            f"Regime {regime.name} asks for {regime.labels} labels (at least {regime.labels * regime.shrink:.0f}) and "
-            f"task {name} has {len(rest)} rows beside its test; lower regime.labels or choose a larger task."
-        )
+    """Seeded draw of `regime.labels` rows in the classes' own proportions (two each where there is room)."""
     rng = np.random.default_rng([seed, 1])
     order = rng.permutation(rest)
+    if regime.positive is not None:
+        order = _rebalanced(data, order, regime)
+    if len(order) < regime.labels * regime.shrink:
+        share = "" if regime.positive is None else f" with {regime.positive:.0%} of class {brief.classes[1]!r}"
+        raise FairfightError(
+            f"Regime {regime.name} asks for {regime.labels} labels (at least {regime.labels * regime.shrink:.0f}) and "
+            f"task {name} has {len(order)} rows{share} beside its test; lower regime.labels or choose a larger task."
+        )
+    if regime.labels < 2 * len(brief.classes):
+        raise FairfightError(
+            f"Regime {regime.name} asks for {regime.labels} labels and task {name} has {len(brief.classes)} classes, "
+            f"which need two each; raise regime.labels to {2 * len(brief.classes)} or more."
+        )
     classes = data.truth[order]
     counts = np.bincount(classes, minlength=len(brief.classes))
-    wanted = _proportional(counts, min(regime.labels, len(rest)))
+    wanted = _proportional(counts, min(regime.labels, len(order)))
     drawn = np.concatenate([order[classes == c][: wanted[c]] for c in range(len(counts))])
     return np.asarray(rng.permutation(drawn))
 
 
 def _proportional(counts: np.ndarray, total: int) -> np.ndarray:
-    """`total` shared out in proportion to `counts` by largest remainders, one at least where there is one."""
+    """`total` shared out in proportion to `counts` by largest remainders, two at least where there are two."""
     exact = counts * total / counts.sum()
-    shares = np.maximum(np.floor(exact).astype(int), (counts > 0).astype(int))
+    least = np.minimum(counts, 2)
+    shares = np.maximum(np.floor(exact).astype(int), least)
     while shares.sum() < total:
         shares[np.argmax(np.where(shares < counts, exact - shares, -np.inf))] += 1
     while shares.sum() > total:
-        shares[np.argmax(np.where(shares > 1, shares - exact, -np.inf))] -= 1
+        shares[np.argmax(np.where(shares > least, shares - exact, -np.inf))] -= 1
     return np.asarray(shares)
 
 
-def _folds(train: Examples, regime: Regime, seed: int) -> np.ndarray:
-    """Fold of each train row, [n]; stratified by class, groups kept whole."""
-    folds = np.zeros(len(train), dtype=int)
+def _noisy(train: Examples, brief: Brief, regime: Regime, seed: int) -> Examples:
+    """The train rows with the regime's share of labels turned to another class, seeded."""
+    if not regime.noise:
+        return train
+    rng = np.random.default_rng([seed, 2])
+    wrong = rng.permutation(len(train))[: round(regime.noise * len(train))]
+    labels = train.truth.copy()
+    labels[wrong] = (labels[wrong] + rng.integers(1, len(brief.classes), len(wrong))) % len(brief.classes)
+    return replace(train, labels=labels)
+
+
+def _folds(train: Examples, regime: Regime, seed: int) -> tuple[np.ndarray, ...]:
+    """Held-out rows of each fold; stratified by the true class, groups kept whole."""
     smallest = int(np.unique(train.truth, return_counts=True)[1].min())
     count = min(regime.folds, smallest, len(np.unique(train.groups)))
     if len(np.unique(train.groups)) < 2:
@@ -125,9 +170,22 @@ def _folds(train: Examples, regime: Regime, seed: int) -> np.ndarray:
             f"folds; raise regime.labels."
         )
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(train.prompts, train.truth, train.groups)):
-        folds[held_out] = fold
-    return folds
+    return tuple(held_out for _, held_out in splitter.split(train.prompts, train.truth, train.groups))
+
+
+def _pairs(name: str, train: Examples, regime: Regime) -> tuple[np.ndarray, ...]:
+    """Every pair of rows of two classes with their groups' other rows, where that leaves a row of each class."""
+    held_out = []
+    for i, j in itertools.combinations(range(len(train)), 2):
+        out = np.isin(train.groups, train.groups[[i, j]])
+        if train.truth[i] != train.truth[j] and set(train.truth[~out]) == set(train.truth):
+            held_out.append(np.array([i, j]))
+    if not held_out:
+        raise FairfightError(
+            f"Regime {regime.name} drew {len(train)} rows of task {name} of which no pair can be held out without "
+            f"losing a class; raise regime.labels."
+        )
+    return tuple(held_out)
 
 
 def _refuse_empty_class(name: str, brief: Brief, where: str, examples: Examples) -> None:

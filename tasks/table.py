@@ -16,7 +16,8 @@ class TableTask(LabelledTask):
     """A labelled text column. Two classes or more; `classes` orders and names them (default: sorted).
 
     question, words and noun are what prompting contenders are told: write them well, because a baseline
-    that is badly asked is no baseline. group is a column whose rows a split keeps together.
+    that is badly asked is no baseline. group is a column whose rows a split keeps together; stratum is one that
+    names subpopulations, for worst-group metrics.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class TableTask(LabelledTask):
         text: str,
         label: str,
         group: str | None,
+        stratum: str | None,
         classes: Sequence[str] | None,
         words: Sequence[str] | None,
         question: str | None,
@@ -34,7 +36,7 @@ class TableTask(LabelledTask):
         max_tokens: int,
         meta: Mapping[str, Any],
     ) -> None:
-        for role, column in (("text", text), ("label", label), ("group", group)):
+        for role, column in (("text", text), ("label", label), ("group", group), ("stratum", stratum)):
             if column is not None and column not in columns:
                 raise FairfightError(
                     f"task.{role}={column!r} is no column of {meta['name']}; its columns are: {', '.join(columns)}."
@@ -58,8 +60,11 @@ class TableTask(LabelledTask):
             prompts=[_plain(v) for v in columns[text]],
             labels=[names.index(v) if v else -1 for v in values],
             groups=None if group is None else [_plain(v) for v in columns[group]],
+            strata=None if stratum is None else [_plain(v) for v in columns[stratum]],
         )
         params = identity(self.brief, max_tokens, None, text=text, label=label, group_column=group)
+        if stratum is not None:
+            params["stratum"] = stratum
         self.meta = TaskMeta(version=1, track="detect", family=family, params=params, **meta)
 
     def rows(self) -> Rows:

@@ -18,6 +18,7 @@ from runners.compose import options, raw
 from runners.trials import along, draw
 from tests.conftest import BRIEF, examples
 
+ACCESS = {"labels", "description", "gradients", "internals", "logprobs", "unlabelled text", "other weights"}
 THREE = Brief("Is this review good, bad or odd?", ("bad", "good", "odd"), ("bad", "good", "odd"), "review")
 CONTENDERS = options("contender")
 TASKS = [t for t in options("task") if "???" not in map(str, raw("task", t).values())]
@@ -50,10 +51,11 @@ class TestContender:
         assert c.meta.family in {"method", "baseline", "control"}
         assert c.meta.version >= 1
         assert c.target.__module__.split(".")[0] == ("methods" if c.meta.family == "method" else "baselines")
-        assert set(c.meta.access) <= {"labels", "description", "gradients", "internals", "logprobs", "unlabelled text"}
+        assert set(c.meta.access) <= ACCESS
 
     def test_every_hyperparameter_is_in_the_yaml(self, name: str) -> None:
-        assert set(inspect.signature(contender(name).target).parameters) == set(contender(name).params)
+        own = {"of" if p.startswith("of.") else p for p in contender(name).params}
+        assert set(inspect.signature(contender(name).target).parameters) == own
 
     def test_the_default_leads_its_grid_and_path(self, name: str) -> None:
         c = contender(name)
@@ -72,7 +74,10 @@ class TestContender:
 
     def test_the_constructor_only_stores(self, name: str) -> None:
         c = contender(name)
-        assert vars(c.make()) == dict(c.params)
+        stored = vars(c.make())
+        of = stored.pop("of", None)
+        assert stored == {k: v for k, v in c.params.items() if not k.startswith("of.")}
+        assert {f"of.{k}": v for k, v in vars(of).items()}.items() <= c.params.items() if of else not c.of
 
     @pytest.mark.parametrize("case", CASES)
     def test_every_trial_fits_and_scores(self, name: str, case: str, lab: Lab) -> None:
@@ -93,6 +98,10 @@ class TestContender:
         read = set()
         get = lab._reader.get
         monkeypatch.setattr(lab._reader, "get", lambda prompts, site: read.add(site) or get(prompts, site))
+        random = lab._reader.untrained
+        random_get = random.get
+        note = lambda site: read.add(site._replace(untrained=True))  # noqa: E731
+        monkeypatch.setattr(random, "get", lambda prompts, site: note(site) or random_get(prompts, site))
         made = contender(name).make()
         made.fit(examples(20), BRIEF, lab).score(examples(20).unlabelled(), lab)
         assert read == set(made.wants(lab.layers))
@@ -140,14 +149,18 @@ def test_groups_tell_nothing_in_score() -> None:
     assert data.unlabelled().groups.tolist() == list(range(40))
 
 
-@pytest.mark.parametrize("name", [c for c in CONTENDERS if c not in {"majority", "zero_shot"}])
+@pytest.mark.parametrize(
+    "name", [c for c in CONTENDERS if c not in {"majority", "zero_shot", "few_shot", "shuffled_labels"}]
+)
 def test_scores_of_different_fits_compare(name: str, lab: Lab) -> None:
     """Thresholds are set on out-of-fold scores and used after a refit: an offset per fit would spoil them."""
     data, test = examples(300, seed=3), examples(100, seed=4)
     scores = []
-    for half in (np.arange(150), np.arange(150, 300)):
+    for half in (np.arange(300) // 2 % 2 == 0, np.arange(300) // 2 % 2 == 1):
         lab.reseed(0)
-        answer = np.asarray(contender(name).make().fit(data.take(half), BRIEF, lab).score(test.unlabelled(), lab))
+        answer = np.asarray(
+            contender(name).make().fit(data.take(np.flatnonzero(half)), BRIEF, lab).score(test.unlabelled(), lab)
+        )
         gap = answer[..., 1] - answer[..., 0]
         scores.append(gap if gap.ndim == 2 else gap[None])
     shift = np.abs(scores[0].mean(1) - scores[1].mean(1)) / scores[0].std(1)

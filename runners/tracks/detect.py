@@ -7,21 +7,24 @@ Contenders see labels only in `fit`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from arena.contract import Brief, Detector, Examples, FairfightError, Part, Sites
+from arena.contract import Brief, Budget, Detector, Examples, FairfightError, Part, Sites
 from arena.lab import Lab
 from results.metrics import auroc
 from results.record import Answers
 from runners.build import Contender
 from runners.trials import along, draw
 
-_REFIT, _UNTUNED = 10_000, 10_001  # streams of randomness beside those of (trial, fold)
+_REFIT = 1_000_000  # a stream of randomness beside those of (trial, fold)
+
+Folds = Sequence[np.ndarray]
+_Piece = tuple[np.ndarray, np.ndarray]  # rows held out together, and their scores [draws, rows, classes]
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def wants(contender: Contender, trials: int, layers: int) -> Sites:
     return frozenset().union(*(contender.make(**setting).wants(layers) for setting in settings))
 
 
-def run(contender: Contender, trials: int, parts: list[Part], half: str, lab: Lab) -> Outcome:
+def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab: Lab) -> Outcome:
     """One cell: all parts of the task (most have one), each selected and answered by itself."""
     if len(parts) != 1:
         raise FairfightError(f"Track detect takes tasks of one part, and this one has {len(parts)}.")
@@ -49,22 +52,28 @@ def run(contender: Contender, trials: int, parts: list[Part], half: str, lab: La
     asked = part.lockbox if half == "lockbox" else part.public
     settings = [
         [{**setting, **step} for step in along(contender.params, contender.path)]
-        for setting in draw(contender.params, contender.grid, trials)
+        for setting in draw(contender.params, contender.grid, budget.trials)
     ]
+    first = part.folds[: budget.select_folds]
     with lab.meter.phase("selection"):
-        tried = [_try(contender, steps, part, lab, trial) for trial, steps in enumerate(settings)]
-    chosen = int(np.argmax([t.dev_score for t in tried]))  # the earliest of the best
+        tried = [_try(contender, steps, part, first, lab, trial) for trial, steps in enumerate(settings)]
+        chosen = int(np.argmax([t.dev_score for t in tried]))  # the earliest of the best
+        best = tried[chosen]
+        others = part.folds[len(first) :]
+        pieces = best.pieces + _crossfit(contender, best.params, part, others, lab, chosen, len(first))
     with lab.meter.phase("fit"):
-        fitted = _fit(contender.make(**tried[chosen].params), part.train, part.brief, lab, (_REFIT, 0))
+        fitted = _fit(contender.make(**best.params), part.train, part.brief, lab, (_REFIT, 0))
     with lab.meter.phase("query"):
         answer = _score(fitted, asked, part.brief, lab)
-    with lab.meter.phase("untuned", counts=False):
-        first = _fit(contender.make(), part.train, part.brief, lab, (_UNTUNED, 0))
-        untuned = _score(first, asked, part.brief, lab)
+    untuned = answer
+    if best.params != settings[0][0]:
+        with lab.meter.phase("untuned", counts=False):
+            default = _fit(contender.make(), part.train, part.brief, lab, (_REFIT, 0))
+            untuned = _score(default, asked, part.brief, lab)
     return Outcome(
         test=_answers(part, asked, answer),
         untuned=_answers(part, asked, untuned),
-        dev=_answers(part, part.train, tried[chosen].out_of_fold, part.folds),
+        dev=_dev(part, pieces),
         trials=[t.summary() for t in tried],
         chosen=chosen,
     )
@@ -76,7 +85,7 @@ class _Tried:
 
     params: dict[str, Any]
     dev_score: float
-    out_of_fold: np.ndarray  # [draws, train, classes]
+    pieces: list[_Piece]
     path: list[tuple[dict[str, Any], float]]
 
     def summary(self) -> dict[str, Any]:
@@ -84,40 +93,52 @@ class _Tried:
         return {"params": self.params, "dev_score": self.dev_score, "path": steps}
 
 
-def _try(contender: Contender, steps: list[dict[str, Any]], part: Part, lab: Lab, trial: int) -> _Tried:
-    """Scores every step of a trial's path on the shared folds."""
+def _try(contender: Contender, steps: list[dict[str, Any]], part: Part, folds: Folds, lab: Lab, trial: int) -> _Tried:
+    """Scores every step of a trial's path on some of the shared folds."""
     scored = []
     for params in steps:
-        out_of_fold = _crossfit(lambda params=params: contender.make(**params), part, lab, trial)  # type: ignore[misc]
-        scored.append((params, _dev_score(out_of_fold, part), out_of_fold))
+        pieces = _crossfit(contender, params, part, folds, lab, trial)
+        scored.append((params, _dev_score(pieces, part), pieces))
     params, dev_score, best = max(scored, key=lambda s: s[1])  # max keeps the earliest of the best
     return _Tried(params, dev_score, best, [(p, s) for p, s, _ in scored])
 
 
-def _crossfit(make: Callable[[], Detector], part: Part, lab: Lab, trial: int) -> np.ndarray:
-    """Out-of-fold scores, [draws, train, classes]."""
-    rows = np.arange(len(part.train))
+def _crossfit(
+    contender: Contender, params: dict[str, Any], part: Part, folds: Folds, lab: Lab, trial: int, start: int = 0
+) -> list[_Piece]:
+    """The answers on each fold's rows by a fit on all rows of other groups; `start` numbers the first fold."""
     pieces = []
-    for fold in np.unique(part.folds):
-        held_out = rows[part.folds == fold]
-        train = part.train.take(rows[part.folds != fold])
-        fitted = _fit(make(), train, part.brief, lab, (trial, int(fold)))
+    for number, held_out in enumerate(folds, start):
+        seen = np.flatnonzero(~np.isin(part.train.groups, part.train.groups[held_out]))
+        fitted = _fit(contender.make(**params), part.train.take(seen), part.brief, lab, (trial, number))
         pieces.append((held_out, _score(fitted, part.train.take(held_out), part.brief, lab)))
-    scores = np.zeros((len(pieces[0][1]), len(rows), pieces[0][1].shape[2]))
-    for held_out, values in pieces:
-        scores[:, held_out] = values
-    return scores
+    return pieces
 
 
-def _dev_score(out_of_fold: np.ndarray, part: Part) -> float:
-    """Mean over folds of the AUROC within the fold; folds that lack a class do not count."""
-    labels = part.train.truth
-    values = [
-        auroc(labels[part.folds == fold], draw[part.folds == fold])[0]
-        for fold in np.unique(part.folds)
-        for draw in out_of_fold
-    ]
-    return float(np.nanmean(values)) if not np.all(np.isnan(values)) else 0.5
+def _dev_score(pieces: list[_Piece], part: Part) -> float:
+    """Mean over folds of the AUROC within the fold; a fold that lacks classes is scored on those it has."""
+    values = []
+    for held_out, scores in pieces:
+        labels = part.train.truth[held_out]
+        present = np.unique(labels)
+        if len(present) > 1:
+            order = np.searchsorted(present, labels)
+            values += [auroc(order, draw[:, present])[0] for draw in scores]
+    return float(np.mean(values)) if values else 0.5
+
+
+def _dev(part: Part, pieces: list[_Piece]) -> Answers:
+    """One out-of-fold answer per row that was held out; the mean of its answers where folds overlap."""
+    times = np.zeros(len(part.train), dtype=int)
+    total = np.zeros((len(pieces[0][1]), len(part.train), pieces[0][1].shape[2]))
+    fold = np.full(len(part.train), -1)
+    for number, (held_out, scores) in enumerate(pieces):
+        total[:, held_out] += scores
+        times[held_out] += 1
+        fold[held_out] = number
+    rows = np.flatnonzero(times)
+    mean = total[:, rows] / times[rows, None]
+    return _answers(part, part.train.take(rows), mean, fold[rows] if times.max() == 1 else None)
 
 
 def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tuple[int, int]) -> Detector:
@@ -147,4 +168,4 @@ def _score(detector: Detector, asked: Examples, brief: Brief, lab: Lab) -> np.nd
 
 def _answers(part: Part, asked: Examples, score: np.ndarray, fold: np.ndarray | None = None) -> Answers:
     names = (part.name,) * len(asked)
-    return Answers(names, asked.ids, asked.groups, asked.truth, score, fold)
+    return Answers(names, asked.ids, asked.groups, asked.truth, score, fold, asked.strata)

@@ -128,7 +128,7 @@ def test_a_cache_too_small_for_one_request_says_so(tiny: LoadedModel, tmp_path: 
 
 
 def test_too_long_a_prompt_names_the_remedy(lab: Lab) -> None:
-    with pytest.raises(FairfightError, match=r"reads 256; lower task.max_tokens"):
+    with pytest.raises(FairfightError, match=r"reads 2048; lower task.max_tokens"):
         lab.activations(["word " * 400], Site(0))
 
 

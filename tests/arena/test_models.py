@@ -16,7 +16,7 @@ COMMIT = "a" * 40
 
 def test_local_folder(tiny: LoadedModel) -> None:
     assert tiny.layers == 2
-    assert tiny.context == 256
+    assert tiny.context == 2048
     assert not any(p.requires_grad for p in tiny.model.parameters())
     assert not tiny.model.training
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from results.metrics import METRICS, answered, auroc, evaluate
+from results.metrics import METRICS, answered, auprc, auroc, evaluate, tpr_at_fpr
 from results.record import Answers
 
 RNG = np.random.default_rng(0)
@@ -119,3 +119,42 @@ def test_draws_are_averaged_as_metrics_not_as_scores() -> None:
     each = [auroc(test.truth, s)[0] for s in test.score]
     assert evaluate(test, dev)["auroc"][0] == pytest.approx(np.mean(each))
     assert auroc(test.truth, test.score.mean(0))[0] > np.mean(each) + 0.05
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_auprc_and_tpr_agree_with_scikit_learn(seed: int) -> None:
+    from sklearn.metrics import average_precision_score, roc_curve
+
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(300) < 0.2).astype(int)
+    margin = np.round(rng.normal(size=300) + truth, 1)  # ties
+    score = np.stack([np.zeros(300), margin], axis=1)
+    assert auprc(truth, score)[0] == pytest.approx(average_precision_score(truth, margin))
+    fpr, tpr, _ = roc_curve(truth, margin, drop_intermediate=False)
+    above = np.searchsorted(fpr, 0.01, side="right")
+    share = (0.01 - fpr[above - 1]) / (fpr[above] - fpr[above - 1])
+    assert tpr_at_fpr(truth, score)[0] == pytest.approx(tpr[above - 1] + share * (tpr[above] - tpr[above - 1]))
+
+
+def test_weights_of_the_new_areas_are_copies_of_rows() -> None:
+    rng = np.random.default_rng(1)
+    truth, score = rng.integers(0, 3, 90), rng.normal(size=(90, 3))
+    times = rng.integers(1, 4, 90)
+    for metric in (auprc, tpr_at_fpr):
+        weighted = metric(truth, score, times[None, :].astype(float))
+        assert weighted[0] == pytest.approx(metric(np.repeat(truth, times), np.repeat(score, times, axis=0))[0])
+        perfect = metric(truth, np.eye(3)[truth])
+        assert perfect[0] == pytest.approx(1.0)
+
+
+def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() -> None:
+    truth = np.tile([0, 1], 30)
+    score = np.stack([1.0 - truth, truth.astype(float)], axis=1)
+    score[40:52] = score[40:52, ::-1]  # 12 of the 20 rows of b are wrong
+    names = ("a",) * 40 + ("b",) * 15 + ("c",) * 5
+    test = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, score[None], None, names)
+    clean = np.stack([1.0 - truth, truth.astype(float)], axis=1)
+    dev = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, clean[None])
+    assert evaluate(test, dev)["worst_group_accuracy"][0] == pytest.approx(3 / 15)
+    without = Answers(test.part, test.id, test.group, truth, test.score)
+    assert np.isnan(evaluate(without, dev)["worst_group_accuracy"][0])

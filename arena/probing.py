@@ -1,0 +1,117 @@
+"""What contenders on cached activations share: where they read, one decomposition per fit, signed directions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse.linalg import svds
+
+from arena.contract import Examples, Pooling, Site, Sites, depth
+
+if TYPE_CHECKING:
+    from arena.lab import Lab
+
+_NEGLIGIBLE = 1e-6  # singular values below this share of the largest are rounding: their squares are 1e-12
+
+
+class OneSite:
+    """A contender that reads the residual stream after block `layer`, pooled by `pooling`."""
+
+    layer: int | float
+    pooling: Pooling
+
+    def site(self, layers: int) -> Site:
+        return Site(depth(self.layer, layers), self.pooling)
+
+    def wants(self, layers: int) -> Sites:
+        return frozenset({self.site(layers)})
+
+    def states(self, examples: Examples, lab: Lab) -> np.ndarray:
+        """[n, d], in double precision, in which solvers stop where they should, and sooner."""
+        return lab.activations(examples.prompts, self.site(lab.layers)).astype(float)
+
+
+@dataclass(frozen=True)
+class Decomposition:
+    """Singular value decomposition of standardised states: z = u diag(values) directions.
+
+    Penalised linear models do not change under the rotation to `u diag(values)`, which has no more columns
+    than rows.
+    """
+
+    mean: np.ndarray  # [d]
+    scale: np.ndarray  # [d]
+    u: np.ndarray  # [n, r]
+    values: np.ndarray  # [r], falling
+    directions: np.ndarray  # [r, d], orthonormal rows
+
+    @property
+    def rotated(self) -> np.ndarray:
+        """The training states, [n, r]."""
+        return np.asarray(self.u * self.values)
+
+    def rotate(self, states: np.ndarray) -> np.ndarray:
+        """Other states, [m, r]."""
+        return np.asarray(((states - self.mean) / self.scale) @ self.directions.T)
+
+
+def decompose(states: np.ndarray, standardise: bool = True) -> Decomposition:
+    """Of states [n, d], centred and, with `standardise`, divided by their standard deviation.
+
+    Through the Gram matrix of the shorter side, which is faster than a general decomposition.
+    """
+    mean = states.mean(0)
+    scale = states.std(0) if standardise else np.ones(states.shape[1])
+    scale = np.where(scale > 1e-12, scale, 1.0)
+    z = (states - mean) / scale
+    wide = z.shape[0] < z.shape[1]
+    squares, vectors = np.linalg.eigh(z @ z.T if wide else z.T @ z)
+    values = np.sqrt(np.maximum(squares[::-1], 0.0))
+    vectors = vectors[:, ::-1]
+    kept = values > _NEGLIGIBLE * max(values[0], 1e-300)
+    kept[0] = True  # constant states keep one (empty) direction
+    values, vectors = np.maximum(values[kept], 1e-300), vectors[:, kept]
+    u = vectors if wide else z @ vectors / values
+    directions = (z.T @ vectors / values).T if wide else vectors.T
+    return Decomposition(mean, scale, u, values, directions)
+
+
+def leading(states: np.ndarray) -> np.ndarray:
+    """The leading right singular vector of states [n, d], uncentred, [d]; zero where all states are."""
+    if not states.any() or min(states.shape) < 2:
+        return np.asarray(states[0] / max(float(np.linalg.norm(states[0])), 1e-300))
+    start = np.random.default_rng(0).normal(size=min(states.shape))
+    return np.asarray(svds(states, k=1, v0=start)[2][0])
+
+
+class Directions:
+    """Linear scores by given directions, centred and scaled on the training states.
+
+    score[c] = v_c . (h - m_c) / sd(v_c . h over train). Fits of different folds compare.
+    """
+
+    def __init__(self, vectors: np.ndarray, centres: np.ndarray, states: np.ndarray) -> None:
+        """vectors [classes, d], centres [classes, d] (m_c), states [n, d] (train)."""
+        self.vectors = vectors
+        self.offsets = (vectors * centres).sum(1)
+        self.scales = np.maximum((states @ vectors.T).std(0), 1e-12)
+
+    def score(self, states: np.ndarray) -> np.ndarray:
+        """[n, classes]."""
+        return np.asarray((states @ self.vectors.T - self.offsets) / self.scales)
+
+
+def class_means(states: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Means of each class and of all others, [classes, d] each."""
+    inside = np.stack([states[labels == c].mean(0) for c in range(classes)])
+    outside = np.stack([states[labels != c].mean(0) for c in range(classes)])
+    return inside, outside
+
+
+def signed(direction: np.ndarray, states: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """One direction per class, [classes, d]: `direction`, turned to where the class lies (labels set the sign)."""
+    inside, outside = class_means(states, labels, classes)
+    towards = np.sign((inside - outside) @ direction)
+    return np.asarray(np.where(towards == 0, 1.0, towards)[:, None] * direction)
