@@ -15,6 +15,7 @@ from arena.meter import Meter
 
 if TYPE_CHECKING:
     from arena.activations import Reader
+    from arena.training import Trainee
 
 T = TypeVar("T")
 REMEMBERED = 12  # what `once` keeps: the folds of one path and some
@@ -106,6 +107,23 @@ class Lab:
                 self.meter.charge(f"embed:{digest(text)}", tokens, share * self.layers, per_block)
         self.meter.check()
         return encoded.values
+
+    def final_states(self, texts: Sequence[str]) -> np.ndarray:
+        """The normed final state at the last token, [n, d] float32: what the unembedding reads."""
+        import torch
+
+        loaded = self._reader.loaded
+        states = self.activations(texts, Site(self.layers - 1))
+        with self.meter.door(), torch.inference_mode():
+            return np.asarray(
+                loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float().cpu()
+            )
+
+    def trainee(self) -> Trainee:
+        """A private copy of the model to train; see `arena.training`."""
+        from arena.training import Trainee
+
+        return Trainee(self._reader, self.meter, self.rng)
 
     def lens(self, states: np.ndarray, forms: Sequence[str]) -> np.ndarray:
         """Logits that the model's final norm and unembedding give to words, [n, forms], from states [n, d].

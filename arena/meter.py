@@ -26,17 +26,22 @@ class Ledger:
         self.work: dict[str, tuple[int, float, float]] = {}  # piece -> tokens, blocks, seconds
         self.own_seconds = 0.0
         self.real_seconds = 0.0
+        self.backward_tokens = 0
+        self.trained_parameters = 0
 
     def charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         if piece not in self.work or self.work[piece][1] < blocks:
             self.work[piece] = (tokens, blocks, tokens * blocks * rate)
 
     def summary(self, layers: int) -> dict[str, float]:
-        """lm_tokens counts a token that passed all `layers` blocks as one, half of them as a half."""
+        """lm_tokens counts a token that passed all `layers` blocks as one, half of them as a half; backward
+        passes count as the forward passes that take as long (one, or two where weights are trained)."""
         token_layers = sum(tokens * blocks for tokens, blocks, _ in self.work.values())
         lm_seconds = sum(seconds for _, _, seconds in self.work.values())
         return {
             "forward_tokens": sum(tokens for tokens, _, _ in self.work.values()),
+            "backward_tokens": self.backward_tokens,
+            "trained_parameters": self.trained_parameters,
             "token_layers": round(token_layers, 1),
             "lm_tokens": round(token_layers / layers, 1),
             "seconds": round(lm_seconds + self.own_seconds, 4),
@@ -54,6 +59,7 @@ class Meter:
         self.ledgers: dict[str, Ledger] = {TOTAL: Ledger()}
         self._open: list[Ledger] = []
         self._inside = 0.0
+        self._passes = 0
 
     @contextmanager
     def phase(self, name: str, counts: bool = True) -> Iterator[None]:
@@ -84,6 +90,15 @@ class Meter:
         """One piece of LM work: `tokens` through `blocks` blocks at `rate` seconds per token and block."""
         for ledger in self._open:
             ledger.charge(piece, tokens, blocks, rate)
+
+    def train(self, tokens: int, blocks: int, backward: int, seconds: float, parameters: int) -> None:
+        """One pass of a model that is nobody else's: its work is real, never shared, and took `seconds`."""
+        self._passes += 1
+        for ledger in self._open:
+            work = blocks + backward
+            ledger.charge(f"own pass {self._passes}", tokens, work, seconds / max(tokens * work, 1))
+            ledger.backward_tokens += tokens if backward else 0
+            ledger.trained_parameters = max(ledger.trained_parameters, parameters)
 
     def check(self) -> None:
         """Raises `OverBudgetError` once the total passes the budget."""
