@@ -26,7 +26,7 @@ TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall o
 TOKENS_PER_SHARD = 16384  # a killed run loses at most one shard
 
 
-class _Stop(Exception):  # noqa: N818 - no error: it ends a pass
+class Stop(Exception):  # noqa: N818 - no error: it ends a pass
     """Ends a forward pass after the deepest block asked for."""
 
 
@@ -134,7 +134,7 @@ class Reader:
         def keep(layer: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
             kept[layer] = output if isinstance(output, torch.Tensor) else output[0]
             if layer == deepest:
-                raise _Stop
+                raise Stop
 
         hooks = [
             self.loaded.blocks[layer].register_forward_hook(lambda _, __, out, layer=layer: keep(layer, out))
@@ -142,7 +142,7 @@ class Reader:
         ]
         try:
             self.loaded.model.base_model(input_ids=batch, use_cache=False)
-        except _Stop:
+        except Stop:
             pass
         finally:
             for hook in hooks:

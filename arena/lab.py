@@ -92,6 +92,20 @@ class Lab:
         self.meter.check()
         return values
 
+    def answered_states(self, prompts: Sequence[str], answers: Sequence[str], layer: int) -> np.ndarray:
+        """Residual stream after block `layer` at the last token of raw prompt + answer, [n, answers, d] float32."""
+        from arena.answers import answer_tokens, answered_states
+
+        with self.meter.door():
+            values = answered_states(self._reader, prompts, answers, layer)
+            tail = answer_tokens(self._reader, answers)
+            rate = self._reader.shelf("answers", chat=False).rate(self._reader.loaded.device)
+            for prompt in dict.fromkeys(prompts):
+                tokens = len(self._reader.ids(prompt)) + tail
+                self.meter.charge(f"{self._who}answers:{digest(prompt)}", tokens, layer + 1, rate)
+        self.meter.check()
+        return values
+
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import torch
 
-from arena.contract import Brief, ContenderMeta, Examples, Site, Sites, depth
+from arena.contract import Brief, ContenderMeta, Examples, Sites, depth
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
-TEMPLATE = "{noun}: {text}\n{question} {word}"
+# The question comes first, so that all prompts of a task share it and it is encoded once.
+TEMPLATE = "{question}\n{noun}: {text}\nAnswer:"
 
 
 class Ccs:
@@ -35,7 +36,7 @@ class Ccs:
     )
 
     def __init__(
-        self, layer: int | float = 0.6, lr: float = 0.01, epochs: int = 300, tries: int = 5, weight_decay: float = 0.01
+        self, layer: int | float = 0.75, lr: float = 0.01, epochs: int = 300, tries: int = 5, weight_decay: float = 0.01
     ) -> None:
         self.layer = layer
         self.lr = lr
@@ -44,7 +45,8 @@ class Ccs:
         self.weight_decay = weight_decay
 
     def wants(self, layers: int) -> Sites:
-        return frozenset({Site(depth(self.layer, layers))})
+        depth(self.layer, layers)  # says what is wrong with a layer before anything is read
+        return frozenset()
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.brief_ = brief
@@ -83,15 +85,11 @@ class Ccs:
 
     def _states(self, examples: Examples, lab: Lab) -> np.ndarray:
         """[n, classes, d]: each prompt with each answer."""
-        brief, site = self.brief_, Site(depth(self.layer, lab.layers))
-        answered = [
-            [
-                TEMPLATE.format(noun=brief.noun, text=text, question=brief.question, word=word)
-                for text in examples.prompts
-            ]
-            for word in brief.words
+        brief = self.brief_
+        prompts = [
+            TEMPLATE.format(noun=brief.noun, text=text.strip(), question=brief.question) for text in examples.prompts
         ]
-        return np.stack([lab.activations(prompts, site) for prompts in answered], axis=1)
+        return lab.answered_states(prompts, brief.words, depth(self.layer, lab.layers))
 
     def _standard(self, states: np.ndarray) -> np.ndarray:
         return np.asarray((states - self.mean_) / self.scale_, dtype=np.float32)

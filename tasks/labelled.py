@@ -13,6 +13,8 @@ from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskM
 from tasks import cleaning
 from tasks.splitting import split
 
+PROTOCOLS = ("fairfight", "sae_probes")
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -48,7 +50,18 @@ class LabelledTask(ABC):
         """What the task is asked about in a regime of shift, clean and grouped with `data`; None: nothing."""
         return None
 
+    def compat(self, regime: Regime, seed: int) -> Split:
+        """The split of the package that the data come from, where it has one."""
+        raise FairfightError(
+            f"Regime {regime.name} is for the binary sets of sae-probes and task {self.meta.name} is none; choose "
+            f"task=sae_probes task.set=... or another regime."
+        )
+
     def split(self, regime: Regime, seed: int) -> Split:
+        if regime.protocol not in PROTOCOLS:
+            raise FairfightError(f"Unknown regime.protocol={regime.protocol!r}; choose one of {', '.join(PROTOCOLS)}.")
+        if regime.protocol == "sae_probes":
+            return self.compat(regime, seed)
         examples, report = self.data
         target = self.shifted() if regime.shift else None
         if regime.shift and target is None:

@@ -10,13 +10,18 @@ from __future__ import annotations
 import functools
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
 
 from arena import assets
-from arena.contract import Brief, FairfightError, TaskMeta
+from arena.contract import Brief, FairfightError, Regime, Split, TaskMeta
+from tasks import compat
 from tasks.labelled import LabelledTask, Rows, identity
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WHEEL = "sae-probes"
 
@@ -63,11 +68,24 @@ class SaeProbes(LabelledTask):
             params=identity(self.brief, max_tokens, self.rule, set=set),
         )
 
-    def rows(self) -> Rows:
+    def compat(self, regime: Regime, seed: int) -> Split:
+        """As the package splits it, duplicates kept."""
+        if self.set not in catalogue():
+            return super().compat(regime, seed)
+        table, rows = self._table(), self.rows()
+        theirs = sorted(table["target"].unique())  # as scikit-learn's LabelEncoder orders the classes
+        flipped = rows.labels[int((table["target"] == theirs[1]).argmax())] == 0
+        part = compat.split(self.meta.name, self.brief, rows.prompts, np.array(rows.labels), flipped, regime, seed)
+        return Split((part,), {"rows_read": len(rows.prompts), "protocol": regime.protocol})
+
+    def _table(self) -> pd.DataFrame:
         import pandas as pd
 
         packed = assets.read(_WHEEL, f"sae_probes/data/cleaned_data/{self.set}.csv.zst")
-        table = pd.read_csv(io.BytesIO(packed), compression="zstd", keep_default_na=False)
+        return pd.read_csv(io.BytesIO(packed), compression="zstd", keep_default_na=False)
+
+    def rows(self) -> Rows:
+        table = self._table()
         order = {str(value): i for i, value in enumerate(self.values) if value is not None}
         other = 0 if self.values[0] is None else -1
         labels = [order.get(target, other) for target in table["target"].astype(str)]
