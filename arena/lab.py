@@ -92,6 +92,21 @@ class Lab:
         self.meter.check()
         return values
 
+    def certainty(self, prompts: Sequence[str]) -> np.ndarray:
+        """How sure the model is of its next token after raw prompts, [n, 3] float32: log of the largest probability,
+        entropy, log of the gap to the second largest, in nats."""
+        from arena.logprobs import certainty
+
+        with self.meter.door():
+            values = certainty(self._reader, prompts)
+            rate = self._reader.shelf("certainty", chat=False).rate(self._reader.loaded.device)
+            for prompt in dict.fromkeys(prompts):
+                self.meter.charge(
+                    f"{self._who}read:False:{digest(prompt)}", len(self._reader.ids(prompt)), self.layers, rate
+                )
+        self.meter.check()
+        return values
+
     def answered_states(self, prompts: Sequence[str], answers: Sequence[str], layer: int) -> np.ndarray:
         """Residual stream after block `layer` at the last token of raw prompt + answer, [n, answers, d] float32."""
         from arena.answers import answer_tokens, answered_states

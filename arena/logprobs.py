@@ -107,3 +107,54 @@ def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str)
         hook.remove()
     logits: torch.Tensor = output.logits.float()
     return logits
+
+
+@torch.inference_mode()
+def answers_greedily(reader: Reader, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+    """Whether greedy decoding after each raw prompt yields that prompt's answer, [n] bool.
+
+    One pass over prompt and answer: greedy decoding follows the answer as long as each of its tokens is the
+    likeliest.
+    """
+    tokenizer, device = reader.loaded.tokenizer, reader.loaded.device
+    tails = [list(tokenizer(answer, add_special_tokens=False)["input_ids"]) for answer in answers]
+    ids = {i: reader.ids(prompt) + tails[i] for i, prompt in enumerate(prompts)}
+    right = np.zeros(len(prompts), dtype=bool)
+    with token_bar(sum(map(len, ids.values())), f"asking {reader.loaded.name}") as bar:
+        for batch in batches(ids, device):
+            # The token before the answer and all but its last predict the answer.
+            longest = max(len(tails[i]) for i in batch) + 1
+            logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, longest, device)
+            best = logits.argmax(-1).cpu().numpy()
+            for row, i in enumerate(batch):
+                right[i] = best[row, longest - len(tails[i]) - 1 : -1].tolist() == tails[i]
+            bar.update(sum(len(ids[i]) for i in batch))
+    return right
+
+
+def certainty(reader: Reader, prompts: Sequence[str]) -> np.ndarray:
+    """Of the next token after raw prompts: log of the largest probability, entropy, log of the gap to the second
+    largest, [n, 3] in nats, cached."""
+    shelf = reader.shelf("certainty", chat=False)
+    rows = [digest(prompt) for prompt in prompts]
+    found = shelf.find("certainty", rows)
+    missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
+    if missing:
+        start = time.perf_counter()
+        ids = {i: reader.ids(prompt) for i, prompt in enumerate(missing)}
+        fresh: dict[int, np.ndarray] = {}
+        tokens = sum(map(len, ids.values()))
+        with torch.inference_mode(), token_bar(tokens, f"asking {reader.loaded.name}") as bar:
+            for batch in batches(ids, reader.loaded.device):
+                logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, 1, reader.loaded.device)[:, 0]
+                logp = logits.log_softmax(-1)
+                top = logp.topk(2, dim=-1).values
+                gap = (top[:, 0].exp() - top[:, 1].exp()).clamp_min(1e-9).log()
+                entropy = -(logp.exp() * logp).sum(-1)
+                values = torch.stack([top[:, 0], entropy, gap], dim=1).cpu().numpy()
+                fresh.update(zip(batch, values, strict=True))
+                bar.update(sum(len(ids[i]) for i in batch))
+        cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
+        shelf.put([digest(missing[i]) for i in fresh], {"certainty": list(fresh.values())}, cost)
+        found |= {digest(missing[i]): value for i, value in fresh.items()}
+    return np.stack([found[row] for row in rows])

@@ -11,7 +11,7 @@ from typing import Any
 from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
 from arena.models import ModelIdentity
 from results.record import Cell
-from runners.compose import options, raw
+from runners.compose import options, plain, raw
 
 OUR_PACKAGES = ("tasks", "methods", "baselines")
 HALVES = ("public", "lockbox")
@@ -59,10 +59,27 @@ class Contender:
         )
 
 
-def task(config: Mapping[str, Any], trusted: list[str]) -> Task:
-    """The task of a composed `task` node."""
-    target, params = _target("task", config, trusted)
-    _check_parameters("task", target, params)
+def task(config: Mapping[str, Any], trusted: list[str], model: Mapping[str, Any] | None = None) -> Task:
+    """The task of a composed `task` node; `model` is for tasks about the model itself."""
+    return _task("task", config, trusted, model)
+
+
+def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mapping[str, Any] | None) -> Task:
+    target, params = _target(where, node, trusted)
+    if getattr(target, "asks_model", False):
+        params["model"] = model
+    _check_parameters(where, target, params)
+    for role in getattr(target, "wraps", ()):
+        inner = params[role]
+        if isinstance(inner, str):
+            if inner not in options("task"):
+                raise FairfightError(
+                    f"{where}.{role}={inner!r} is no task; choose one of {', '.join(options('task'))}."
+                )
+            inner = plain("task", inner)
+        if "max_tokens" in params:
+            inner = {**inner, "max_tokens": params["max_tokens"]}
+        params[role] = _task(f"{where}.{role}", inner, trusted, model)
     made: Task = target(**params)
     return made
 

@@ -39,3 +39,12 @@ def raw(group: str, choice: str) -> dict[str, Any]:
     text = (importlib.resources.files("conf") / group / f"{choice}.yaml").read_text()
     loaded: dict[str, Any] = yaml.safe_load(text) or {}
     return loaded
+
+
+def plain(group: str, choice: str) -> dict[str, Any]:
+    """A choice's YAML over the one that it builds on (`defaults: [other]`), without Hydra."""
+    node = raw(group, choice)
+    merged: dict[str, Any] = {}
+    for base in node.pop("defaults", ()):
+        merged |= plain(group, base)
+    return merged | node

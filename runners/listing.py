@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from arena import assets
-from runners.compose import options, raw
+from runners import build
+from runners.compose import options, plain, raw
 
 Row = dict[str, Any]
 
@@ -57,10 +57,9 @@ def _task(choice: str, node: dict[str, Any]) -> Row:
     if "???" in map(str, node.values()):
         needed = " ".join(f"task.{k}=..." for k, v in node.items() if v == "???")
         return row | {"overrides": f"task={choice} {needed}", "flags": "your own data"}
-    module, _, name = node.pop("_target_").rpartition(".")
-    made = getattr(importlib.import_module(module), name)(**node)
+    made: Any = build.task(plain("task", choice), [], raw("model", "smollm2_135m"))
     row |= {"family": made.meta.family, "licence": made.meta.licence, "flags": "; ".join(made.flags)}
-    if all(map(assets.cached, made.assets)):
+    if made.ready:
         row |= {"rows": made.data[1].rows, "groups": made.data[1].groups}
     return row
 

@@ -61,7 +61,7 @@ def make(frame: dict[str, Any]) -> Column:
     _check(frame)
     model = ModelSpec(**frame["model"])
     return Column(
-        task=build.task(frame["task"], frame["trusted"]),
+        task=build.task(frame["task"], frame["trusted"], frame["model"]),
         contenders=build.contenders(frame["contender"], frame["trusted"]),
         model=model,
         identity=identify(model),

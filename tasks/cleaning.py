@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from arena.assets import atomic_path, cache_dir
 from arena.contract import Examples
-from tasks.grouping import fold, groups
+from tasks.grouping import fold, groups, shared_with
 
 VERSION = 1  # bump when cleaning or grouping changes
 
@@ -83,18 +83,30 @@ def summary(report: Report) -> dict[str, int | str]:
     return asdict(report)
 
 
+def linked(texts: Sequence[str], others: Sequence[str], rule: Sequence[object] | None = None) -> np.ndarray:
+    """`grouping.shared_with`, remembered: which texts belong together with one of the others, [n] bool."""
+    found = _remembered(
+        [VERSION, "shared", list(rule or []), list(texts), list(others)], lambda: shared_with(texts, others, rule)
+    )
+    return found.astype(bool)
+
+
 def _groups(texts: list[str], rule: Sequence[object] | None, names: list[str] | None) -> np.ndarray:
-    """`groups`, through a cache file addressed by its whole input; a foreign or torn file is ignored."""
-    question = json.dumps([VERSION, list(rule or []), names, texts])
-    digest = hashlib.sha256(question.encode("utf-8", "surrogatepass")).hexdigest()
+    """`grouping.groups`, remembered."""
+    return _remembered([VERSION, list(rule or []), names, texts], lambda: groups(texts, rule, names))
+
+
+def _remembered(question: list[object], make: Callable[[], np.ndarray]) -> np.ndarray:
+    """`make()`, [n] int, through a cache file addressed by its whole input; a foreign or torn file is ignored."""
+    digest = hashlib.sha256(json.dumps(question).encode("utf-8", "surrogatepass")).hexdigest()
     path = cache_dir() / "groups" / f"{digest[:32]}.json"
     try:
         stored = json.loads(path.read_text())
-        if stored["question"] == digest and len(stored["groups"]) == len(texts):
+        if stored["question"] == digest:
             return np.array(stored["groups"], dtype=int)
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    members = groups(texts, rule, names)
+    members = np.asarray(make(), dtype=int)
     path.unlink(missing_ok=True)
     with atomic_path(path) as partial:
         partial.write_text(json.dumps({"question": digest, "groups": members.tolist()}))

@@ -23,6 +23,7 @@ from scipy.sparse.csgraph import connected_components
 from arena.contract import FairfightError
 
 NEAR_DUPLICATE = 0.6
+SHORT = 60  # letters of a text in which one more or less is a slip of the pen
 _WORD = re.compile(r"\w+")
 
 Link = tuple[int, int]
@@ -84,6 +85,19 @@ def groups(
     return components(len(prompts), links)
 
 
+def shared_with(prompts: Sequence[str], others: Sequence[str], rule: Sequence[object] | None = None) -> np.ndarray:
+    """Which prompts belong together with one of the others, [n] bool: by the rule, as near-duplicates, by the same
+    words in any order, or one letter apart."""
+    every = [*prompts, *others]
+    links = [*_near_duplicates(every), *_shared([[" ".join(sorted(_words(p)))] for p in every]), *_one_letter(every)]
+    if rule and rule[0] in RULES:
+        links += _shared([RULES[str(rule[0])](p, *rule[1:]) for p in every])
+    elif rule and rule[0] == "contained":
+        links += _contained(every, *rule[1:])  # type: ignore[arg-type]
+    member = components(len(every), links)
+    return np.asarray(np.isin(member[: len(prompts)], member[len(prompts) :]))
+
+
 def components(n: int, links: Iterable[Link]) -> np.ndarray:
     """Connected components of `n` rows under `links`, shape [n], numbered by first appearance."""
     pairs = np.array(list(links), dtype=int).reshape(-1, 2)
@@ -125,6 +139,20 @@ def _contained(prompts: Sequence[str], at_least_words: int) -> list[Link]:
                 if inside is not None and inside != i:
                     links.append((inside, i))
     return links
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text.casefold())
+
+
+def _one_letter(prompts: Sequence[str]) -> list[Link]:
+    """Links short texts of which one becomes the other by a letter more, less or changed."""
+    keys = []
+    for prompt in prompts:
+        letters = "".join(_words(prompt))
+        near = [letters[:i] + letters[i + 1 :] for i in range(len(letters))]
+        keys.append([letters, *near] if len(letters) <= SHORT else [])
+    return _shared(keys)
 
 
 def _shingles(text: str) -> set[bytes]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from arena import assets
 from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskMeta
 from tasks import cleaning
 from tasks.splitting import split
@@ -40,6 +41,11 @@ class LabelledTask(ABC):
     @abstractmethod
     def rows(self) -> Rows:
         """All rows, before cleaning."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the rows can be told without fetching or asking anything."""
+        return all(map(assets.cached, self.assets))
 
     @cached_property
     def data(self) -> tuple[Examples, cleaning.Report]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import functools
 import io
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import yaml
@@ -37,6 +39,37 @@ def every() -> dict[str, dict[str, Any]]:
     """The catalogue and the sets of more than two classes."""
     more = yaml.safe_load(Path(__file__).with_name("sae_probes_multiclass.yaml").read_text())
     return {**catalogue(), **more}
+
+
+class SaeProbesShift(LabelledTask):
+    """One of the wheel's out-of-distribution sets, as the test of a shift: `set` is the set that it shifts."""
+
+    assets = (_WHEEL,)
+    FILES: ClassVar[dict[str, str]] = {
+        "5_hist_fig_ismale": "fictional characters",
+        "6_hist_fig_isamerican": "misspelt names (a letter inserted)",
+        "7_hist_fig_ispolitician": "reversed names",
+        "66_living-room": "French",
+        "67_social-security": "Spanish",
+        "73_control-group": "German",
+        "87_glue_cola": "GLUE-X",
+    }  # the eighth, 90_glue_qnli, lost its questions on the way: 167 distinct sentences, most with both labels
+
+    def __init__(self, set: str, max_tokens: int = 256) -> None:
+        if set not in self.FILES:
+            raise FairfightError(f"No shift of {set!r} ships; choose one of {', '.join(self.FILES)}.")
+        source = SaeProbes(set, max_tokens)
+        self.set, self.max_tokens, self.values = set, max_tokens, source.values
+        self.brief, self.rule = source.brief, source.rule
+        self.meta = replace(
+            source.meta,
+            name=f"{source.meta.name}_{self.FILES[set].split()[0].lower().replace('-', '')}",
+            source=f"{source.meta.source}: {self.FILES[set]}",
+            citation=f"{source.meta.citation}; Kantamneni et al. 2025",
+        )
+
+    def rows(self) -> Rows:
+        return _rows(_table(f"OOD data/{self.set}_OOD"), self.values)
 
 
 class SaeProbes(LabelledTask):
@@ -72,21 +105,27 @@ class SaeProbes(LabelledTask):
         """As the package splits it, duplicates kept."""
         if self.set not in catalogue():
             return super().compat(regime, seed)
-        table, rows = self._table(), self.rows()
+        table, rows = _table(f"cleaned_data/{self.set}"), self.rows()
         theirs = sorted(table["target"].unique())  # as scikit-learn's LabelEncoder orders the classes
         flipped = rows.labels[int((table["target"] == theirs[1]).argmax())] == 0
         part = compat.split(self.meta.name, self.brief, rows.prompts, np.array(rows.labels), flipped, regime, seed)
         return Split((part,), {"rows_read": len(rows.prompts), "protocol": regime.protocol})
 
-    def _table(self) -> pd.DataFrame:
-        import pandas as pd
-
-        packed = assets.read(_WHEEL, f"sae_probes/data/cleaned_data/{self.set}.csv.zst")
-        return pd.read_csv(io.BytesIO(packed), compression="zstd", keep_default_na=False)
-
     def rows(self) -> Rows:
-        table = self._table()
-        order = {str(value): i for i, value in enumerate(self.values) if value is not None}
-        other = 0 if self.values[0] is None else -1
-        labels = [order.get(target, other) for target in table["target"].astype(str)]
-        return Rows(table["prompt"].astype(str).tolist(), labels)
+        return _rows(_table(f"cleaned_data/{self.set}"), self.values)
+
+
+def _table(file: str) -> pd.DataFrame:
+    """A table of the wheel."""
+    import pandas as pd
+
+    packed = assets.read(_WHEEL, f"sae_probes/data/{file}.csv.zst")
+    return pd.read_csv(io.BytesIO(packed), compression="zstd", keep_default_na=False)
+
+
+def _rows(table: pd.DataFrame, values: Sequence[Any]) -> Rows:
+    """Prompts and class ids; `values` are those of `target` in class order, None for any other."""
+    order = {str(value): i for i, value in enumerate(values) if value is not None}
+    other = 0 if values[0] is None else -1
+    labels = [order.get(target, other) for target in table["target"].astype(str)]
+    return Rows(table["prompt"].astype(str).tolist(), labels)

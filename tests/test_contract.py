@@ -14,14 +14,14 @@ from arena.lab import Lab
 from arena.scores import margins
 from results.metrics import auroc
 from runners import build
-from runners.compose import options, raw
+from runners.compose import options, plain, raw
 from runners.trials import along, draw
 from tests.conftest import BRIEF, examples
 
 ACCESS = {"labels", "description", "gradients", "internals", "logprobs", "unlabelled text", "other weights"}
 THREE = Brief("Is this review good, bad or odd?", ("bad", "good", "odd"), ("bad", "good", "odd"), "review")
 CONTENDERS = options("contender")
-TASKS = [t for t in options("task") if "???" not in map(str, raw("task", t).values())]
+TASKS = [t for t in options("task") if "???" not in map(str, plain("task", t).values())]
 
 
 def contender(name: str) -> build.Contender:
@@ -194,8 +194,7 @@ def test_random_directions_are_averaged_as_draws(lab: Lab) -> None:
 @pytest.mark.parametrize("name", TASKS)
 class TestTask:
     def made(self, name: str) -> Any:
-        node = {k: v for k, v in raw("task", name).items() if k != "defaults"}
-        return build.task({"_target_": "tasks.sae_probes.SaeProbes", **node}, [])
+        return build.task(plain("task", name), [], raw("model", "smollm2_135m"))
 
     def test_splits_keep_the_rules(self, name: str) -> None:
         task = self.made(name)
@@ -207,10 +206,11 @@ class TestTask:
         for part in (one, two):
             groups = [set(e.groups.tolist()) for e in (part.train, part.public, part.lockbox)]
             assert not (groups[0] & groups[1] or groups[0] & groups[2] or groups[1] & groups[2])
-            for fold in np.unique(part.folds):
-                inside = set(part.train.groups[part.folds == fold].tolist())
-                assert not inside & set(part.train.groups[part.folds != fold].tolist())
-                assert len(set(part.train.truth[part.folds == fold])) == len(task.brief.classes)
+            assert sorted(np.concatenate(part.folds)) == list(range(len(part.train)))
+            for held_out in part.folds:
+                inside = set(part.train.groups[held_out].tolist())
+                assert not inside & set(np.delete(part.train.groups, held_out).tolist())
+                assert len(set(part.train.truth[held_out])) == len(task.brief.classes)
         larger = task.split(Regime("more", labels=128, test=150, folds=3, shrink=0.25), 0).parts[0]
         assert larger.public.ids[: len(one.public)] == one.public.ids
 
