@@ -11,6 +11,7 @@ import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from arena.cache import Cache, Cost, Shelf, digest
 from arena.contract import FairfightError, Site
-from arena.models import LoadedModel, untrained
+from arena.models import LoadedModel, ModelSpec, load, untrained
 
 VERSION = 1  # part of the cache's preimage: bump when the numbers change
 TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall out of its cache
@@ -38,11 +39,21 @@ class Reader:
         self.cache = cache
         self._ids: dict[tuple[str, bool], list[int]] = {}
         self._shelves: dict[str, Shelf] = {}
+        self._others: dict[str, Reader] = {}
 
     @functools.cached_property
     def untrained(self) -> Reader:
         """The same architecture with random weights, before the same cache."""
         return Reader(untrained(self.loaded), self.cache)
+
+    def other(self, model: str, revision: str) -> Reader:
+        """Another model (a hub id or a local folder) before the same cache, loaded once."""
+        name = f"{model}@{revision}"
+        if name not in self._others:
+            source = "local" if Path(model).expanduser().is_dir() else "hub"
+            spec = ModelSpec(model, source, id=model, path=model, revision=revision, device=self.loaded.device)
+            self._others[name] = Reader(load(spec), self.cache)
+        return self._others[name]
 
     def shelf(self, kind: str, chat: bool) -> Shelf:
         """The shelf of one kind of answer (`activations`, `logprobs`) in one format."""

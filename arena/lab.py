@@ -34,6 +34,7 @@ class Lab:
         self.seed = seed
         self.rng = np.random.default_rng(seed)
         self._once: OrderedDict[Hashable, Any] = OrderedDict()
+        self._share = 1.0  # work of this model's blocks in blocks of the model under study
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, remembered under `key` for this cell: what does not change along a path is done once."""
@@ -50,6 +51,26 @@ class Lab:
         view = copy.copy(self)
         view._reader, view._once = self._reader.untrained, OrderedDict()
         return view
+
+    def other(self, model: str, revision: str = "main") -> Lab:
+        """A lab before another model (a hub id or a local folder); its work is charged by its weights' share."""
+        view = copy.copy(self)
+        view._reader, view._once = self._reader.other(model, revision), OrderedDict()
+        view._share = view._reader.loaded.block_weights / self._reader.loaded.block_weights
+        view._share *= self._reader.loaded.layers / view._reader.loaded.layers
+        return view
+
+    def ask_endpoint(self, url: str, model: str, key: str, prompts: Sequence[str], words: Sequence[str]) -> np.ndarray:
+        """How likely each word is as an endpoint's answer to each prompt, [n, words]; see `arena.endpoint.ask`."""
+        from arena.endpoint import Endpoint, ask
+
+        endpoint = Endpoint(url, model, key)
+        with self.meter.door():
+            shelf = self._reader.named_shelf(f"endpoint {url} {model}", endpoint.preimage())
+            asked = ask(endpoint, shelf, prompts, words)
+            for prompt, tokens in zip(prompts, asked.tokens, strict=True):
+                self.meter.ask(f"endpoint:{digest(prompt)}", int(tokens), shelf.rate("cpu"))
+        return asked.scores
 
     @property
     def layers(self) -> int:
@@ -83,12 +104,12 @@ class Lab:
             rate = self._reader.shelf("logprobs", chat).rate(self._reader.loaded.device)
             if prefix:
                 shared = self._reader.ids(prompts[0], chat)[:prefix]
-                self.meter.charge(f"{self._who}prefix:{digest(*map(str, shared))}", prefix, self.layers, rate)
+                self._charge(f"{self._who}prefix:{digest(*map(str, shared))}", prefix, self.layers, rate)
             words = digest(*continuations)
             for prompt in dict.fromkeys(prompts):
                 own = len(self._reader.ids(prompt, chat)) - prefix
                 tokens = sum(own + len(head) for head in asked)
-                self.meter.charge(f"{self._who}logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
+                self._charge(f"{self._who}logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
         self.meter.check()
         return values
 
@@ -117,7 +138,7 @@ class Lab:
             rate = self._reader.shelf("answers", chat=False).rate(self._reader.loaded.device)
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt)) + tail
-                self.meter.charge(f"{self._who}answers:{digest(prompt)}", tokens, layer + 1, rate)
+                self._charge(f"{self._who}answers:{digest(prompt)}", tokens, layer + 1, rate)
         self.meter.check()
         return values
 
@@ -171,7 +192,11 @@ class Lab:
     @property
     def _who(self) -> str:
         """Sets the work of one model apart from another's."""
-        return "untrained " if self._reader.loaded.untrained else ""
+        loaded = self._reader.loaded
+        return "untrained " if loaded.untrained else "" if self._share == 1.0 else f"{loaded.identity.id} "
+
+    def _charge(self, piece: str, tokens: int, blocks: int, rate: float) -> None:
+        self.meter.charge(piece, tokens, blocks * self._share, rate / self._share)
 
     def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         with self.meter.door():
@@ -179,7 +204,7 @@ class Lab:
             rate = self._reader.shelf("activations", site.chat).rate(self._reader.loaded.device)
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt, site.chat))
-                self.meter.charge(f"{self._who}read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)
+                self._charge(f"{self._who}read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)
         self.meter.check()
         return values
 

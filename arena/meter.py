@@ -26,6 +26,7 @@ class Ledger:
         self.work: dict[str, tuple[int, float, float]] = {}  # piece -> tokens, blocks, seconds
         self.own_seconds = 0.0
         self.real_seconds = 0.0
+        self.asked: dict[str, tuple[int, float]] = {}  # piece -> tokens, seconds, of an endpoint
         self.backward_tokens = 0
         self.trained_parameters = 0
 
@@ -42,9 +43,11 @@ class Ledger:
             "forward_tokens": sum(tokens for tokens, _, _ in self.work.values()),
             "backward_tokens": self.backward_tokens,
             "trained_parameters": self.trained_parameters,
+            "endpoint_calls": len(self.asked),
+            "endpoint_tokens": sum(tokens for tokens, _ in self.asked.values()),
             "token_layers": round(token_layers, 1),
             "lm_tokens": round(token_layers / layers, 1),
-            "seconds": round(lm_seconds + self.own_seconds, 4),
+            "seconds": round(lm_seconds + sum(s for _, s in self.asked.values()) + self.own_seconds, 4),
             "own_seconds": round(self.own_seconds, 4),
             "real_seconds": round(self.real_seconds, 4),
         }
@@ -99,6 +102,11 @@ class Meter:
             ledger.charge(f"own pass {self._passes}", tokens, work, seconds / max(tokens * work, 1))
             ledger.backward_tokens += tokens if backward else 0
             ledger.trained_parameters = max(ledger.trained_parameters, parameters)
+
+    def ask(self, piece: str, tokens: int, rate: float) -> None:
+        """One question to an endpoint, which counts its own tokens; `rate` is in seconds per token."""
+        for ledger in self._open:
+            ledger.asked.setdefault(piece, (tokens, max(tokens, 1) * rate))
 
     def check(self) -> None:
         """Raises `OverBudgetError` once the total passes the budget."""

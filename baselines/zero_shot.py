@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -46,12 +47,13 @@ class ZeroShot:
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        brief = self.brief_
-        choices = " or ".join([", ".join(brief.words[:-1]), brief.words[-1]])
-        prompts = [
-            TEMPLATES[self.template].format(
-                question=brief.question, noun=brief.noun, choices=choices, text=text.strip()
-            )
-            for text in asked.prompts
-        ]
-        return lab.logprobs(prompts, brief.words)
+        return lab.logprobs(prompts(self.template, self.brief_, asked.prompts), self.brief_.words)
+
+
+def prompts(template: str, brief: Brief, texts: Sequence[str]) -> list[str]:
+    """What is asked about each text."""
+    choices = " or ".join([", ".join(brief.words[:-1]), brief.words[-1]])
+    return [
+        TEMPLATES[template].format(question=brief.question, noun=brief.noun, choices=choices, text=text.strip())
+        for text in texts
+    ]

@@ -1,0 +1,130 @@
+"""An OpenAI-compatible chat endpoint, asked for label words; answers are cached, the key stays in the environment."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+
+from arena.cache import Cost, Shelf, digest
+from arena.contract import FairfightError
+
+VERSION = 1  # part of the cache's preimage
+TRIES = 5
+PAUSE = 1.0  # seconds before the second try, doubled each time
+TOP = 20  # alternatives asked for at the first token
+PER_SHARD = 50  # answers written together: what a crash may lose
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to ask, and whom. `key` names the environment variable that holds the key."""
+
+    url: str
+    model: str
+    key: str = "OPENAI_API_KEY"
+    timeout: float = 60.0
+
+    def preimage(self) -> dict[str, Any]:
+        """What an answer depends on; no credential is part of it."""
+        if urlsplit(self.url).username:
+            raise FairfightError(f"The endpoint's URL holds credentials; put the key into the variable {self.key}.")
+        return {"kind": "endpoint", "url": self.url, "model": self.model, "version": VERSION}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Scores [n, words] and the tokens that each prompt took (0 where the endpoint did not say)."""
+
+    scores: np.ndarray
+    tokens: np.ndarray
+
+
+def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequence[str]) -> Asked:
+    """How likely each word is as the answer to each prompt.
+
+    The log-probability of the first token that begins the word (below the least likely alternative where none
+    does), if the endpoint gives log-probabilities; else 1 for the word that the answer names first and 0 for
+    the others.
+    """
+    column = digest(*words)
+    rows = [digest(prompt) for prompt in prompts]
+    found = shelf.find(column, rows)
+    missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
+    for start in range(0, len(missing), PER_SHARD):
+        chunk = missing[start : start + PER_SHARD]
+        begin = time.perf_counter()
+        answers = [_one(endpoint, prompt, words) for prompt in chunk]
+        spent = sum(float(a[-1]) for a in answers)
+        shelf.put([digest(p) for p in chunk], {column: answers}, Cost(max(spent, 1.0), time.perf_counter() - begin))
+        found |= {digest(p): a for p, a in zip(chunk, answers, strict=True)}
+    table = np.stack([found[row] for row in rows])
+    return Asked(table[:, :-1].astype(float), table[:, -1])
+
+
+def _one(endpoint: Endpoint, prompt: str, words: Sequence[str]) -> np.ndarray:
+    """Scores of the words, and last the tokens spent."""
+    reply = _patiently(endpoint, prompt)
+    tokens = float((reply.get("usage") or {}).get("total_tokens") or 0)
+    choice = reply["choices"][0]
+    first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs")
+    if first:
+        alternatives = [(str(t["token"]).strip().casefold(), float(t["logprob"])) for t in first]
+        floor = min(value for _, value in alternatives) - 1.0
+        scores = [max([v for t, v in alternatives if t and w.casefold().startswith(t)], default=floor) for w in words]
+    else:
+        said = str(choice["message"]["content"] or "").casefold()
+        places = [said.find(word.casefold()) for word in words]
+        named = [place for place in places if place >= 0]
+        scores = [float(bool(named) and place == min(named)) for place in places]
+    return np.array([*scores, tokens], dtype=np.float32)
+
+
+def _patiently(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
+    """One completion; busy and broken endpoints are asked again, after a while."""
+    endpoint.preimage()  # refuses credentials in the URL
+    key = os.environ.get(endpoint.key)
+    if not key:
+        raise FairfightError(
+            f"The endpoint {endpoint.url} needs a key; put it into the environment variable {endpoint.key}."
+        )
+    question = {
+        "model": endpoint.model,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": 5,
+        "temperature": 0.0,
+        "logprobs": True,
+        "top_logprobs": TOP,
+    }
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            answer = httpx.post(
+                f"{endpoint.url.rstrip('/')}/chat/completions",
+                json=question,
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=endpoint.timeout,
+            )
+            if answer.is_success:
+                reply: dict[str, Any] = answer.json()
+                _ = reply["choices"][0]["message"]["content"]
+                return reply
+            reason = f"HTTP {answer.status_code}"
+            if answer.status_code < 500 and answer.status_code not in {408, 409, 429}:
+                break  # asking again would not help
+        except (ValueError, LookupError, TypeError):
+            reason = "a reply that is no chat completion"
+        except httpx.HTTPError as error:
+            reason = type(error).__name__
+    raise FairfightError(
+        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} in {TRIES} tries ({reason}); check its "
+        f"address, the model's name and the key in {endpoint.key}. What it answered so far is kept."
+    )
