@@ -19,9 +19,10 @@ class LinearProbe(OneSite):
     """L2 logistic regression on standardised activations of one site.
 
     log p(class | x) ~ W z(h) + b, with h [d] the residual stream after block `layer` (an int, or a
-    share of the depth) pooled by `pooling`, z the training set's standardisation (`standardise`; else only
-    centred), `C` the inverse regularisation (a path: one trial). Solved exactly in the basis of the states'
-    singular vectors, decomposed once per path. Scores [n, classes] are margins. Source: Alain and Bengio 2017;
+    share of the depth) pooled by `pooling`, z the training set's standardisation and `C` the inverse
+    regularisation (a path: one trial). Solved in the basis of the states' singular vectors, decomposed once per
+    path. Without `standardise` it is fitted as SAE-Probes fits it, on raw states in single precision, on which the
+    solver stops short of the optimum. Scores [n, classes] are margins. Source: Alain and Bengio 2017;
     protocol of SAE-Probes (Kantamneni et al. 2025): last token, middle layer.
     """
 
@@ -37,15 +38,18 @@ class LinearProbe(OneSite):
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
-        self.basis_ = lab.once(
-            (self.layer, self.pooling, self.standardise, train.ids),
-            lambda: decompose(self.states(train, lab), self.standardise),
-        )
+        if not self.standardise:
+            raw = self.states(train, lab).astype(np.float32)
+            self.model_ = LogisticRegression(C=self.C, max_iter=1000).fit(raw, train.truth)
+            return self
+        self.basis_ = lab.once((self.layer, self.pooling, train.ids), lambda: decompose(self.states(train, lab)))
         self.model_ = logistic(self.C).fit(self.basis_.rotated, train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, self.basis_.rotate(self.states(asked, lab)), self.classes_)
+        states = self.states(asked, lab)
+        features = self.basis_.rotate(states) if self.standardise else states.astype(np.float32)
+        return margins(self.model_, features, self.classes_)
 
 
 def logistic(C: float) -> LogisticRegression:

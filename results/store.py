@@ -6,12 +6,17 @@ import contextlib
 import os
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+from results import pack
 from results.record import Record, Status
 
 _STALE_SECONDS = 3600.0
+_TORN = (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class StoreError(Exception):
@@ -19,25 +24,31 @@ class StoreError(Exception):
 
 
 class Store:
-    """Records under `root/records/<key>.json`."""
+    """Records under `root/records/<key>.json`, and packs of them under `root/packs/*.npz`, which are only read."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser()
         self.folder = self.root / "records"
+        self.packs = self.root / "packs"
+        self._packed: dict[str, tuple[Path, str]] | None = None
 
     def path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
     def status(self, key: str) -> Status | None:
         """The status of a cell, or None where it has not been run."""
-        record = self.load(key)
-        return None if record is None else record.status
+        try:
+            return _parse(self.path(key)).status
+        except FileNotFoundError:
+            packed = self._pack_of(key)
+            return cast("Status", packed[1]) if packed else None
 
     def load(self, key: str) -> Record | None:
         try:
             return _parse(self.path(key))
         except FileNotFoundError:
-            return None
+            packed = self._pack_of(key)
+            return next((r for r in _unpack(packed[0]) if r.key == key), None) if packed else None
 
     def save(self, record: Record, replace: bool = False) -> Path:
         """Temporary file, fsync, link: a record is whole or absent, and the first one stays.
@@ -62,14 +73,26 @@ class Store:
         return target
 
     def records(self) -> Iterator[Record]:
-        """Every record, in the order of their keys."""
-        if not self.folder.is_dir():
+        """Every record; one that is packed too comes as it stands alone."""
+        if not self.folder.is_dir() and not self.packs.is_dir():
             raise StoreError(
                 f"The store {str(self.root)!r} holds no records; name one with store=<folder>, or fill it with "
                 f"`fairfight run experiment=quickstart store={self.root}`."
             )
+        alone = set()
         for path in sorted(self.folder.glob("*.json")):
+            alone.add(path.stem)
             yield _parse(path)
+        for path in sorted(self.packs.glob("*.npz")):
+            yield from (record for record in _unpack(path) if record.key not in alone)
+
+    def _pack_of(self, key: str) -> tuple[Path, str] | None:
+        """The pack that holds a record, and the record's status."""
+        if self._packed is None:
+            self._packed = {
+                k: (path, status) for path in sorted(self.packs.glob("*.npz")) for k, status in _keys(path).items()
+            }
+        return self._packed.get(key)
 
     def _sweep(self) -> None:
         """Removes what killed writers left behind."""
@@ -89,3 +112,24 @@ def _parse(path: Path) -> Record:
         raise StoreError(
             f"The record {path} cannot be read ({type(error).__name__}: {error}); delete it and run its sweep again."
         ) from error
+
+
+def _unpack(path: Path) -> Iterator[Record]:
+    try:
+        yield from pack.read(path)
+    except _TORN as error:
+        raise _torn_pack(path, error) from error
+
+
+def _keys(path: Path) -> dict[str, str]:
+    try:
+        return pack.keys(path)
+    except _TORN as error:
+        raise _torn_pack(path, error) from error
+
+
+def _torn_pack(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"The pack {path} cannot be read ({type(error).__name__}: {error}); fetch it again, or delete it and run its "
+        f"sweep again."
+    )

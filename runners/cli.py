@@ -17,6 +17,7 @@ COMMANDS = {
     "leaderboard": "tables from the records alone",
     "figures": "figures from the records alone",
     "list": "what there is: list tasks | contenders | models | regimes | budgets | experiments",
+    "store": "store pack SOURCE TARGET: a store's records in few files, to publish or to go on from",
     "fetch": "download the assets, once, before anything needs them",
 }
 
@@ -52,7 +53,7 @@ def _call(command: str, rest: list[str]) -> int:
     from results.store import StoreError
 
     module = importlib.import_module({"list": "runners.listing"}.get(command, f"runners.{command}"))
-    if command != "list" and {"-h", "--help"} & set(rest):
+    if command not in {"list", "store"} and {"-h", "--help"} & set(rest):
         print(_help(command))
         return 0
     try:
