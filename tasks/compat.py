@@ -32,6 +32,10 @@ def split(
     train_size = min(len(prompts) - HELD_OUT, regime.labels)
     if train_size < 4:
         raise FairfightError(f"Task {name} has {len(prompts)} rows, too few for regime {regime.name}; choose another.")
+    if 2 * int(np.bincount(labels, minlength=2).min()) < len(prompts) - 1:
+        raise FairfightError(
+            f"Task {name} has no balanced classes, which regime {regime.name} draws from; choose another."
+        )
     theirs = 1 - labels if flipped else labels
     train, test = _indices(theirs, train_size, len(prompts) - train_size - 1, SEED + seed)
     ids = tuple(f"{hashlib.sha256(p.encode()).hexdigest()[:16]}-{i}" for i, p in enumerate(prompts))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import pytest
 
-from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Part, Regime, Sites
+from arena.contract import Brief, Budget, ContenderMeta, Examples, FairfightError, Part, Regime, Sites
 from arena.lab import Lab
 from results.metrics import auroc
 from runners.build import Contender
@@ -55,16 +55,14 @@ def spy(grid: Mapping[str, list[Any]] | None = None, path: Mapping[str, list[Any
 
 
 def test_labels_are_out_of_reach_whenever_it_answers(part: Part, lab: Lab) -> None:
-    detect.run(spy({"skill": [0.0, 2.0]}), 2, [part], "public", lab)
+    detect.run(spy({"skill": [0.0, 2.0]}), Budget("b", 2), [part], "public", lab)
     assert all(e.labels is None for what, _, e in Spy.notes if what == "score")
 
 
 def test_every_contender_meets_the_same_folds_and_the_test_once(part: Part, lab: Lab) -> None:
-    detect.run(spy({"skill": [0.0, 2.0]}), 2, [part], "public", lab)
+    detect.run(spy({"skill": [0.0, 2.0]}), Budget("b", 2), [part], "public", lab)
     fits = [set(e.ids) for what, _, e in Spy.notes if what == "fit"]
-    expected = [
-        {i for i, f in zip(part.train.ids, part.folds, strict=True) if f != fold} for fold in np.unique(part.folds)
-    ]
+    expected = [set(part.train.ids) - {part.train.ids[i] for i in held_out} for held_out in part.folds]
     assert fits == expected * 2 + [set(part.train.ids)] * 2
     asked_test = [skill for what, skill, e in Spy.notes if what == "score" and e.ids == part.public.ids]
     assert asked_test == [2.0, 0.0]  # the chosen once, trial 1 once
@@ -72,27 +70,28 @@ def test_every_contender_meets_the_same_folds_and_the_test_once(part: Part, lab:
 
 
 def test_the_best_trial_is_chosen_and_the_default_kept(part: Part, lab: Lab) -> None:
-    out = detect.run(spy({"skill": [0.0, 0.5, 3.0]}), 3, [part], "public", lab)
+    out = detect.run(spy({"skill": [0.0, 0.5, 3.0]}), Budget("b", 3), [part], "public", lab)
     assert out.trials[out.chosen]["params"] == {"skill": 3.0}
     assert len(out.trials) == 3
     assert auroc(out.test.truth, out.test.score[0])[0] > 0.9 > auroc(out.untuned.truth, out.untuned.score[0])[0]
 
 
 def test_ties_go_to_the_earlier(part: Part, lab: Lab) -> None:
-    out = detect.run(spy({"C": [1.0, 2.0, 3.0]}, {}), 3, [part], "public", lab)
+    out = detect.run(spy({"C": [1.0, 2.0, 3.0]}, {}), Budget("b", 3), [part], "public", lab)
     assert out.chosen == 0
-    out = detect.run(spy({}, {"C": [1.0, 2.0]}), 3, [part], "public", lab)
+    out = detect.run(spy({}, {"C": [1.0, 2.0]}), Budget("b", 3), [part], "public", lab)
     assert out.trials[0]["params"] == {"C": 1.0}
     assert [step["params"] for step in out.trials[0]["path"]] == [{"C": 1.0}, {"C": 2.0}]
 
 
 def test_out_of_fold_rows_come_from_fits_that_did_not_see_them(part: Part, lab: Lab) -> None:
-    out = detect.run(spy(), 1, [part], "public", lab)
+    out = detect.run(spy(), Budget("b", 1), [part], "public", lab)
     assert out.dev.id == part.train.ids
     assert out.dev.fold is not None
-    np.testing.assert_array_equal(out.dev.fold, part.folds)
+    for number, held_out in enumerate(part.folds):
+        assert (out.dev.fold[held_out] == number).all()
     seen: set[str] = set()
-    for what, _, e in Spy.notes[: 2 * len(np.unique(part.folds))]:
+    for what, _, e in Spy.notes[: 2 * len(part.folds)]:
         if what == "fit":
             seen = set(e.ids)
         else:
@@ -100,7 +99,7 @@ def test_out_of_fold_rows_come_from_fits_that_did_not_see_them(part: Part, lab: 
 
 
 def test_the_lockbox_is_the_other_half(part: Part, lab: Lab) -> None:
-    out = detect.run(spy(), 1, [part], "lockbox", lab)
+    out = detect.run(spy(), Budget("b", 1), [part], "lockbox", lab)
     assert out.test.id == part.lockbox.ids
 
 
@@ -110,9 +109,9 @@ def test_randomness_depends_on_the_cell_alone(part: Part, lab: Lab) -> None:
             return np.tile(self.noise_, (len(asked), 1))
 
     noisy = Contender("noisy", Noisy, {"skill": 0.0, "C": 1.0}, {}, {})
-    first = detect.run(noisy, 1, [part], "public", lab)
+    first = detect.run(noisy, Budget("b", 1), [part], "public", lab)
     lab.rng.normal(size=100)
-    again = detect.run(noisy, 1, [part], "public", lab)
+    again = detect.run(noisy, Budget("b", 1), [part], "public", lab)
     np.testing.assert_array_equal(first.test.score, again.test.score)
     np.testing.assert_array_equal(first.dev.score, again.dev.score)
 
@@ -127,9 +126,49 @@ def test_bad_scores_are_refused_by_name(part: Part, lab: Lab, answer: float | No
             return scores
 
     with pytest.raises(FairfightError, match=f"spy .*{message}"):
-        detect.run(Contender("spy", Broken, {"skill": 0.0, "C": 1.0}, {}, {}), 1, [part], "public", lab)
+        detect.run(Contender("spy", Broken, {"skill": 0.0, "C": 1.0}, {}, {}), Budget("b", 1), [part], "public", lab)
 
 
 def test_the_meter_books_every_phase(part: Part, lab: Lab) -> None:
-    detect.run(spy(), 1, [part], "public", lab)
+    detect.run(spy({"skill": [0.0, 2.0]}), Budget("b", 2), [part], "public", lab)
     assert {"selection", "fit", "query", "untuned", "total"} <= set(lab.meter.spent())
+
+
+def test_an_untuned_winner_answers_once(part: Part, lab: Lab) -> None:
+    skilled = Contender("spy", Spy, {"skill": 3.0, "C": 1.0}, {"skill": [3.0, 0.0]}, {})
+    out = detect.run(skilled, Budget("b", 2), [part], "public", lab)
+    assert out.chosen == 0
+    assert sum(e.ids == part.public.ids for what, _, e in Spy.notes if what == "score") == 1
+    np.testing.assert_array_equal(out.untuned.score, out.test.score)
+
+
+def test_pairs_are_each_scored_by_a_fit_without_their_groups(lab: Lab) -> None:
+    Spy.notes.clear()
+    data = examples(300)
+    Spy.truth.update(zip(data.ids, data.truth.tolist(), strict=True))
+    few = split("t", BRIEF, data, Regime("few", 8, 40, 2, pairs=True), 0)
+    out = detect.run(spy({"skill": [0.0, 4.0]}), Budget("b", 2), [few], "public", lab)
+    assert out.chosen == 1  # by the share of pairs that it ranks rightly
+    assert out.trials[1]["dev_score"] > 0.9
+    assert out.dev.id == few.train.ids  # one row each: the mean over its pairs
+    assert out.dev.fold is None
+    fits = [e for what, skill, e in Spy.notes if what == "fit" and skill == 4.0]
+    assert len(fits) == 16 + 1
+    assert all(len(e) == 6 for e in fits[:16])
+
+
+def test_trials_may_be_told_apart_on_fewer_folds(part: Part, lab: Lab) -> None:
+    out = detect.run(spy({"skill": [0.0, 2.0]}), Budget("b", 2, select_folds=1), [part], "public", lab)
+    fits = [skill for what, skill, _ in Spy.notes if what == "fit"]
+    assert fits == [0.0, 2.0] + [2.0] * (len(part.folds) - 1) + [2.0, 0.0]
+    assert out.dev.id == part.train.ids  # every row is answered out of fold all the same
+
+
+def test_a_fold_without_all_classes_is_scored_on_those_it_has(lab: Lab) -> None:
+    data = examples(90, classes=3)
+    held_out = np.flatnonzero(data.truth < 2)[:10]
+    part = Part("t", BRIEF, data, (held_out,), data, data)
+    scores = np.zeros((1, 10, 3))
+    scores[0, np.arange(10), data.truth[held_out]] = 1.0
+    assert detect._dev_score([(held_out, scores)], part) == 1.0
+    assert detect._dev_score([(held_out[:1], scores[:, :1])], part) == 0.5

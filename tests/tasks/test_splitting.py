@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arena.contract import Examples, FairfightError, Regime
+from tasks import splitting
 from tasks.splitting import split, test_size
 from tests.conftest import BRIEF
 
@@ -100,6 +101,70 @@ def test_an_empty_class_is_named() -> None:
 
 
 def test_a_class_too_rare_for_folds() -> None:
-    rows = data(600, positive=0.01)
+    rows = data(600).take([*np.flatnonzero(data(600).truth == 0)[:30].tolist(), int(data(600).truth.argmax())])
     with pytest.raises(FairfightError, match="too few for two folds"):
-        split("t", BRIEF, rows, Regime("r", 20, 400, 4), 0)
+        splitting._folds(rows, QUICK, 0)
+
+
+@pytest.mark.parametrize("labels", [4, 8, 12])
+def test_few_labels_are_held_out_in_pairs(labels: int) -> None:
+    part = split("t", BRIEF, data(600), Regime("few", labels, 100, 2, pairs=True), 0)
+    half = labels // 2
+    assert len(part.train) == labels
+    assert len(part.folds) == half * half
+    assert all(set(part.train.truth[pair]) == {0, 1} for pair in part.folds)
+
+
+def test_pairs_leave_out_their_groups() -> None:
+    rows = data(600)
+    part = split("t", BRIEF, rows, Regime("few", 8, 100, 2, pairs=True), 0)
+    part.train.groups[:] = [0, 0, 1, 2, 3, 4, 5, 6]
+    for pair in splitting._pairs("t", part.train, Regime("few", 8, 100, 2, pairs=True)):
+        left = ~np.isin(part.train.groups, part.train.groups[pair])
+        assert set(part.train.truth[left]) == {0, 1}
+
+
+def test_a_rare_class_has_two_rows_at_least() -> None:
+    part = split("t", BRIEF, data(2000, positive=0.05), Regime("few", 8, 200, 2, pairs=True), 0)
+    assert part.train.truth.sum() == 2
+    with pytest.raises(FairfightError, match="has 2 classes, which need two each"):
+        split("t", BRIEF, data(2000), Regime("few", 3, 200, 2, pairs=True), 0)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.8])
+def test_an_imbalance_holds_in_train_and_test(share: float) -> None:
+    regime = Regime("i", 400, 1000, 5, 0.25, positive=share)
+    part = split("t", BRIEF, data(6000), regime, 0)
+    for examples in (part.train, part.public, part.lockbox):
+        assert examples.truth.mean() == pytest.approx(share, abs=0.005)
+    assert len(part.train) == 400
+    plain = split("t", BRIEF, data(6000), Regime("s", 400, 1000, 5, 0.25), 0)
+    assert set(part.public.ids) <= set(plain.public.ids)
+
+
+def test_an_imbalance_that_the_data_cannot_serve_says_so() -> None:
+    with pytest.raises(FairfightError, match=r"rows with 90% of class 'good' beside its test"):
+        split("t", BRIEF, data(900, positive=0.2), Regime("i", 400, 1000, 5, 0.9, positive=0.9), 0)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3])
+def test_noise_is_in_train_and_never_in_the_test(noise: float) -> None:
+    clean = split("t", BRIEF, data(2000), Regime("s", 400, 500, 5), 0)
+    noisy = split("t", BRIEF, data(2000), Regime("n", 400, 500, 5, noise=noise), 0)
+    assert noisy.train.ids == clean.train.ids
+    assert (noisy.train.truth != clean.train.truth).mean() == pytest.approx(noise)
+    np.testing.assert_array_equal(noisy.public.truth, clean.public.truth)
+    for one, other in zip(noisy.folds, clean.folds, strict=True):
+        np.testing.assert_array_equal(one, other)
+    again = split("t", BRIEF, data(2000), Regime("n", 400, 500, 5, noise=noise), 0)
+    np.testing.assert_array_equal(noisy.train.truth, again.train.truth)
+
+
+def test_a_target_gives_the_test_and_leaves_the_train_rows() -> None:
+    rows, other = data(900), data(300)
+    target = Examples(tuple(f"o{i}" for i in range(300)), other.prompts, other.labels, other.groups)
+    here = split("t", BRIEF, rows, QUICK, 0)
+    there = split("t", BRIEF, rows, QUICK, 0, target)
+    assert there.train.ids == here.train.ids
+    assert set(there.public.ids) | set(there.lockbox.ids) <= set(target.ids)
+    assert (len(there.public), len(there.lockbox)) == (40, 40)
