@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class UpperHalf(Finetuned):
-    """All weights above block `layer` are trained; the states after it are read once and cached.
+    """All weights from block `layer` on are trained; the states that enter it are read once and cached.
 
-    The upper blocks take h_t [tokens, d], the residual stream after block `layer`; the linear head on the last
+    The upper blocks take h_t [tokens, d], the residual stream before block `layer`; the linear head on the last
     token's final state starts as a linear probe. Cross-entropy, AdamW at `lr` for `epochs`. Scores [n, classes] are
     logits. Source: partial finetuning, as in Lee et al. 2019 ("What Would Elsa Do?"); LP-FT of Kumar et al. 2022.
     """
@@ -31,10 +31,17 @@ class UpperHalf(Finetuned):
         self.epochs = epochs
 
     def wants(self, layers: int) -> Sites:
-        return frozenset({Site(layers - 1), Site(depth(self.layer, layers), "tokens")})
+        return frozenset({Site(layers - 1), Site(self._below(layers), "tokens")})
+
+    def _below(self, layers: int) -> int:
+        """The last block that stays as it is."""
+        first = depth(self.layer, layers)
+        if first < 1:
+            raise FairfightError(f"layer={self.layer} leaves no block below; use full_finetune to train them all.")
+        return first - 1
 
     def adapt(self, trainee: Trainee, lab: Lab) -> None:
-        first = depth(self.layer, lab.layers) + 1
+        first = self._below(lab.layers) + 1
         body = trainee.model.base_model
         name = next(n for n, m in body.named_children() if isinstance(m, torch.nn.ModuleList) and len(m) == lab.layers)
         setattr(body, name, getattr(body, name)[first:])
@@ -45,7 +52,7 @@ class UpperHalf(Finetuned):
         self._check(lab)
 
     def inputs(self, examples: Examples, lab: Lab) -> tuple[list[np.ndarray], list[int]]:  # type: ignore[override]
-        states = lab.token_activations(examples.prompts, depth(self.layer, lab.layers))
+        states = lab.token_activations(examples.prompts, self._below(lab.layers))
         return states, [len(s) for s in states]
 
     def states(self, rows: list[int]) -> torch.Tensor:
@@ -62,7 +69,7 @@ class UpperHalf(Finetuned):
         treats inputs_embeds alike."""
         probe = ["The upper blocks go on from here."]
         with torch.no_grad():
-            found = self._upper(lab.token_activations(probe, depth(self.layer, lab.layers))).float().cpu().numpy()
+            found = self._upper(lab.token_activations(probe, self._below(lab.layers))).float().cpu().numpy()
         expected = lab.final_states(probe)
         if not np.allclose(found, expected, rtol=1e-2, atol=1e-2 * float(np.abs(expected).max())):
             raise FairfightError(

@@ -90,6 +90,7 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
         return
     splits = _splits(column, reader, {cells[k][0].seed for k in keys})
     shared = _read_once(column, reader, splits, [cells[k][1] for k in keys])
+    spent = []
     with tqdm(keys, desc=f"{name} x {column.model.name}", unit="cell", leave=False, file=sys.stderr) as bar:
         for k in bar:
             c, contender = cells[k]
@@ -100,7 +101,25 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
             else:
                 record = _run_cell(column, k, c, contender, reader, split)
                 record = dataclasses.replace(record, spent={**record.spent, "shared_pass_seconds": round(shared, 3)})
+            spent.append(record.spent)
             _save(store, record, name, replace)
+    tqdm.write(breakdown(name, shared, spent), file=sys.stdout)
+
+
+def breakdown(task: str, shared: float, spent: Sequence[Mapping[str, Any]]) -> str:
+    """Where the seconds of a column really went, in one line.
+
+    `shared` is the pass that reads the model for all; inside the model are also prompting, finetuning and what
+    the cache gives back; the contenders' own time is all that they do besides.
+    """
+    phases = [s[phase] for s in spent for phase in ("selection", "fit", "query", "untuned") if phase in s]
+    own = sum(p["own_seconds"] for p in phases)
+    inside = sum(p["real_seconds"] for p in phases) - own
+    total = max(shared + own + inside, 1e-9)
+    return (
+        f"{task}: {total:.0f} s in all: reading the model once {shared / total:.0%}, prompting and training "
+        f"{inside / total:.0%}, everything else {own / total:.0%}"
+    )
 
 
 def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Reader, split: _Cut) -> Record:

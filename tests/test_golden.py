@@ -14,12 +14,12 @@ from runners import run
 from runners.compose import composed
 
 GOLDEN = {
-    "majority": "d71b036b13bc61f4",
-    "random_direction": "6536d44c228fe726",
-    "bag_of_words": "b6a310772be837c6",
-    "zero_shot": "2f2ca292d0aa8c94",
-    "linear_probe": "cd8014f70a62bdd6",
-    "diff_in_means": "422e62a9c17357d6",
+    "majority": "8123036b82aa8908",
+    "random_direction": "f7f5c4af0c4d1c36",
+    "bag_of_words": "f522a0e7cb85040f",
+    "zero_shot": "4427d70a921a5c8c",
+    "linear_probe": "8650e9261e25fb14",
+    "diff_in_means": "3c2434db595a4eb6",
 }
 
 

@@ -135,7 +135,7 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
     ("overrides", "sentence"),
     [
         (["task=nope"], "Could not find 'task/nope'"),
-        (["contender=[majority,nope]"], "Unknown contender 'nope'; the contenders are: bag_of_words"),
+        (["contender=[majority,nope]"], "Unknown contender 'nope'; the contenders are: attention_probe, bag_of_words"),
         (["contender=nope"], "Unknown contender 'nope'"),
         (["contender=[]"], "No contender was given"),
         (["seeds=[]"], "No seed was given"),

@@ -1,0 +1,106 @@
+"""Packs: what goes in comes out, few bytes hold it, and a torn one says so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from results import leaderboard, pack
+from results.record import Answers, Record
+from results.store import Store, StoreError
+from runners import cli
+from tests.results.test_record import record
+
+
+def many() -> list[Record]:
+    """Records of one task that share their rows, of one and of several draws, with and without opposite columns."""
+    rng = np.random.default_rng(0)
+    made = []
+    for seed in range(3):
+        for name, draws in (("one", 1), ("two", 1), ("drawn", 4)):
+            score = rng.normal(size=(draws, 50, 2))
+            if name == "one":
+                score[..., 0] = -score[..., 1]
+            cell = replace(record().cell, seed=seed, contender={**record().cell.contender, "name": name})
+            made.append(replace(record(), key=f"{name}{seed}".ljust(64, "0"), cell=cell, **answers(score)))
+    return made
+
+
+def answers(score: np.ndarray) -> dict[str, Answers]:
+    n = score.shape[1]
+    truth, ids = np.arange(n) % 2, tuple(f"id{i}" for i in range(n))
+    test = Answers(("p",) * n, ids, np.arange(n), truth, score, None, ("a", "b") * (n // 2))
+    dev = Answers(("p",) * n, ids, np.arange(n), truth, score, np.arange(n) % 5)
+    return {"test": test, "untuned": test, "dev": dev}
+
+
+def test_what_goes_in_comes_out(tmp_path: Path) -> None:
+    failed = replace(record(), key="f" * 64, status="failed", error="why", test=None, untuned=None, dev=None)
+    pack.write([*many(), failed], tmp_path / "p.npz")
+    back = {r.key: r for r in pack.read(tmp_path / "p.npz")}
+    assert len(back) == 10
+    for r in [*many(), failed]:
+        found = back[r.key]
+        assert (found.cell, found.status, found.error, found.trials) == (r.cell, r.status, r.error, r.trials)
+        for kind in ("test", "untuned", "dev"):
+            one, other = getattr(r, kind), getattr(found, kind)
+            if one is not None:
+                np.testing.assert_allclose(other.score, one.score, rtol=1e-6)
+                assert (other.id, other.stratum) == (one.id, one.stratum)
+                np.testing.assert_array_equal(other.group, one.group)
+    assert pack.keys(tmp_path / "p.npz")["f" * 64] == "failed"
+
+
+def test_a_pack_is_the_same_twice_and_small(tmp_path: Path) -> None:
+    pack.write(many(), tmp_path / "one.npz")
+    pack.write(list(reversed(many())), tmp_path / "two.npz")
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    alone = sum(len(r.to_json()) for r in many())
+    assert (tmp_path / "one.npz").stat().st_size < alone / 3
+
+
+def test_a_store_reads_its_packs_and_the_records_beside_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack.write(many(), store.packs / "p.npz")
+    newer = replace(many()[0], error="newer")
+    store.save(newer)
+    assert len(list(store.records())) == 9
+    loaded = [store.load(r.key) for r in many()]
+    assert loaded[0] is not None and loaded[0].error == "newer"
+    assert store.status(many()[1].key) == "ok"
+    assert store.status("0" * 64) is None
+    assert store.load("0" * 64) is None
+
+
+def test_packing_a_store_adds_to_what_is_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = Store(tmp_path / "source"), Store(tmp_path / "target")
+    for r in many()[:4]:
+        source.save(r)
+    assert cli.main(["store", "pack", str(source.root), str(target.root)]) == 0
+    other = Store(tmp_path / "other")
+    for r in many()[4:]:
+        other.save(r)
+    other.save(replace(many()[0], key="e" * 64, status="failed", test=None))
+    assert cli.main(["store", "pack", str(other.root), str(target.root)]) == 0
+    assert "9 records" in capsys.readouterr().out
+    assert sorted(r.key for r in target.records()) == sorted(r.key for r in many())  # a failure is not published
+    assert leaderboard.as_csv(leaderboard.build(target.records())).count("\n") > 9
+
+
+def test_a_torn_pack_says_which(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack.write(many(), store.packs / "p.npz")
+    whole = (store.packs / "p.npz").read_bytes()
+    for torn in (whole[: len(whole) // 2], whole[:3000] + b"\0" * 40 + whole[3040:], b"", b"no archive"):
+        (store.packs / "p.npz").write_bytes(torn)
+        with pytest.raises(StoreError, match=r"The pack .*p\.npz cannot be read"):
+            list(Store(tmp_path).records())
+
+
+def test_nothing_is_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "p.npz", notes=np.array([{"evil": 1}], dtype=object))
+    with pytest.raises(ValueError, match="pickle"):
+        list(pack.read(tmp_path / "p.npz"))

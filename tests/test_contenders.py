@@ -1,0 +1,245 @@
+"""What single contenders promise beyond the contract: closed forms, peers, and what must change nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from arena.activations import Reader
+from arena.contract import Examples, FairfightError, Site
+from arena.lab import Lab
+from arena.training import Course
+from baselines.few_shot import FewShot
+from baselines.finetuned import Head
+from baselines.linear_probe import LinearProbe
+from baselines.lora import Lora
+from baselines.soft_prompt import SoftPrompt
+from baselines.surface import Surface
+from baselines.untrained_model import UntrainedModel
+from baselines.upper_half import UpperHalf
+from methods.ccs import Ccs
+from methods.lat import Lat
+from methods.logit_lens import LogitLens
+from methods.mass_mean import MassMean
+from methods.pca_direction import PcaDirection
+from results.metrics import auroc
+from runners import build
+from runners.compose import raw
+from tests.conftest import BRIEF, examples
+
+TRAIN, TEST = examples(200, seed=1), examples(100, seed=2)
+
+
+def margin(scores: np.ndarray) -> np.ndarray:
+    return np.asarray(scores[:, 1] - scores[:, 0])
+
+
+def test_mass_mean_is_linear_discriminant_analysis(lab: Lab) -> None:
+    made = MassMean(layer=1, pooling="mean", shrinkage=0.3).fit(TRAIN, BRIEF, lab)
+    states = lab.activations(TRAIN.prompts, Site(1, "mean")).astype(float)
+    peer = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.3, priors=[0.5, 0.5])
+    # The peer shrinks each class's covariance and averages; with equal classes that is the shrunk pooled one.
+    peer.fit(states, TRAIN.truth)
+    ours = margin(made.score(TRAIN.unlabelled(), lab))
+    assert np.corrcoef(ours, peer.decision_function(states))[0, 1] > 0.9999
+    with pytest.raises(FairfightError, match="shrinkage='some' is neither"):
+        MassMean(shrinkage="some").fit(TRAIN, BRIEF, lab)
+
+
+def test_pca_direction_is_the_first_component(lab: Lab) -> None:
+    made = PcaDirection(layer=1, pooling="mean").fit(TRAIN, BRIEF, lab)
+    states = lab.activations(TRAIN.prompts, Site(1, "mean")).astype(float)
+    component = PCA(1).fit_transform(states)[:, 0]
+    assert abs(np.corrcoef(margin(made.score(TRAIN.unlabelled(), lab)), component)[0, 1]) > 0.9999
+
+
+@pytest.mark.parametrize("method", [PcaDirection, Lat])
+def test_the_sign_is_corrected(method: Any, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On states whose first direction is the class, the score ranks the classes whichever way the labels point."""
+    rng = np.random.default_rng(0)
+    for flip in (False, True):
+        labels = 1 - TRAIN.truth if flip else TRAIN.truth
+        states = rng.normal(size=(len(TRAIN), 8)) + 9 * np.outer(2 * labels - 1, np.eye(8)[0])
+        data = Examples(TRAIN.ids, TRAIN.prompts, labels, TRAIN.groups)
+        monkeypatch.setattr(lab, "activations", lambda prompts, site, s=states: s)
+        lab.reseed(0)
+        assert auroc(labels, method().fit(data, BRIEF, lab).score(data.unlabelled(), lab))[0] == 1.0
+
+
+def test_ccs_finds_what_is_consistent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    truth = TRAIN.truth
+    states = rng.normal(size=(len(TRAIN), 2, 8)) + np.array([0.0, 30.0])[None, :, None]  # the word shows in every state
+    states[np.arange(len(TRAIN)), truth, 0] += 4.0
+    states[np.arange(len(TRAIN)), 1 - truth, 0] -= 4.0
+    monkeypatch.setattr(lab, "answered_states", lambda *_: states)
+    lab.reseed(0)
+    made = Ccs().fit(TRAIN, BRIEF, lab)
+    assert auroc(truth, made.score(TRAIN.unlabelled(), lab))[0] > 0.98
+
+
+def test_the_logit_lens_at_the_end_is_the_model_s_own_logit(lab: Lab, reader: Reader) -> None:
+    scores = LogitLens(layer=1).fit(TRAIN, BRIEF, lab).score(TEST.take([0, 1, 2]).unlabelled(), lab)
+    loaded = reader.loaded
+    for row, text in enumerate(TEST.prompts[:3]):
+        with torch.no_grad():
+            logits = loaded.model(torch.tensor([reader.ids(text)])).logits[0, -1]
+        for c, word in enumerate(BRIEF.words):
+            forms = [loaded.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in (word, word.title())]
+            assert scores[row, c] == pytest.approx(float(logits[forms].mean()), rel=1e-3, abs=1e-3)
+
+
+def test_sae_probes_own_regression_is_fitted_on_raw_states(lab: Lab) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    made = LinearProbe(layer=1, standardise=False, C=1.0).fit(TRAIN, BRIEF, lab)
+    states = lab.activations(TRAIN.prompts, Site(1))
+    plain = LogisticRegression(C=1.0, max_iter=1000).fit(states, TRAIN.truth)
+    np.testing.assert_allclose(margin(made.score(TRAIN.unlabelled(), lab)), plain.decision_function(states), rtol=1e-4)
+
+
+def test_an_untrained_model_is_another_and_always_the_same(lab: Lab) -> None:
+    states = [lab.untrained().activations(TEST.prompts, Site(1)) for _ in range(2)]
+    np.testing.assert_array_equal(*states)
+    assert not np.allclose(states[0], lab.activations(TEST.prompts, Site(1)), atol=0.1)
+    made = UntrainedModel(LinearProbe(layer=1))
+    assert made.wants(2) == {Site(1, untrained=True)}
+    with lab.meter.phase("fit"):
+        made.fit(TRAIN, BRIEF, lab)
+        LinearProbe(layer=1).fit(TRAIN, BRIEF, lab)
+    tokens = sum(len(lab._reader.ids(p)) for p in TRAIN.prompts)
+    assert lab.meter.spent()["fit"]["forward_tokens"] == 2 * tokens  # two models' work is no common work
+
+
+def test_shuffled_labels_learn_nothing_and_tune_what_they_wrap(lab: Lab) -> None:
+    node = {**raw("contender", "shuffled_labels"), "of": "bag_of_words", "draws": 8}
+    contender = build.contenders({"shuffled": node}, [])[0]
+    assert set(contender.grid) == {"of.ngrams", "of.sublinear", "of.analyzer"}
+    assert contender.params["of.code"] == "bag_of_words"
+    made = contender.make(**{"of.ngrams": 3, "of.C": 5.0})
+    assert (made.of.ngrams, made.of.C) == (3, 5.0)
+    lab.reseed(0)
+    scores = made.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    assert scores.shape == (8, 100, 2)
+    shuffled = np.mean([auroc(TEST.truth, draw)[0] for draw in scores])
+    plain = build.contenders({"bow": raw("contender", "bag_of_words")}, [])[0].make().fit(TRAIN, BRIEF, lab)
+    assert abs(shuffled - 0.5) < 0.15 < auroc(TEST.truth, plain.score(TEST.unlabelled(), lab))[0] - 0.5
+
+
+def test_a_wrapper_of_nothing_names_what_there_is() -> None:
+    node = {**raw("contender", "shuffled_labels"), "of": "nope"}
+    with pytest.raises(FairfightError, match=r"of='nope' is no contender; choose one of .*linear_probe"):
+        build.contenders({"shuffled": node}, [])
+
+
+def test_shots_are_balanced_and_their_prefix_is_shared(lab: Lab) -> None:
+    made = FewShot(shots=6).fit(TRAIN, BRIEF, lab)
+    assert made.prefix_.count("Answer: good") == made.prefix_.count("Answer: bad") == 3
+    shown = [i for i, p in enumerate(TRAIN.prompts) if p in made.prefix_]
+    assert len(shown) == 6
+    with lab.meter.phase("query"):
+        made.score(TEST.unlabelled(), lab)
+    longest = max(len(lab._reader.ids(p)) for p in TEST.prompts)
+    assert lab.meter.spent()["query"]["forward_tokens"] < len(TEST) * 2 * (longest + 12)
+
+
+def test_calibration_takes_the_content_free_answer_off(lab: Lab) -> None:
+    lab.reseed(0)
+    plain = FewShot(calibrate=False).fit(TRAIN, BRIEF, lab)
+    lab.reseed(0)
+    calibrated = FewShot().fit(TRAIN, BRIEF, lab)
+    assert plain.prefix_ == calibrated.prefix_
+    gap = plain.score(TEST.unlabelled(), lab) - calibrated.score(TEST.unlabelled(), lab)
+    np.testing.assert_allclose(gap, np.tile(calibrated.prior_, (len(TEST), 1)), atol=1e-5)
+    assert abs(calibrated.prior_).max() > 0.1
+
+
+def test_the_surface_sees_length_and_marks_and_no_words(lab: Lab) -> None:
+    texts = tuple(("word " * (3 if i % 2 else 6)).strip() + ("!" if i % 3 == 0 else ".") for i in range(60))
+    data = Examples(tuple(map(str, range(60))), texts, np.arange(60) % 2, np.arange(60))
+    assert auroc(data.truth, Surface().fit(data, BRIEF, lab).score(data.unlabelled(), lab))[0] == 1.0
+    words = [("fine", "warm", "good"), ("grim", "dull", "poor")]
+    alike = tuple(f"a {words[i % 2][i % 3]} film, it was" for i in range(60))
+    same = Examples(data.ids, alike, data.labels, data.groups)
+    assert auroc(same.truth, Surface().fit(same, BRIEF, lab).score(same.unlabelled(), lab))[0] == 0.5
+
+
+def test_the_head_starts_as_the_linear_probe(lab: Lab) -> None:
+    states = lab.final_states(TRAIN.prompts)
+    head = Head(states, TRAIN.truth, 2)
+    with torch.no_grad():
+        scores = head(torch.tensor(lab.final_states(TEST.prompts))).numpy()
+    from baselines.linear_probe import logistic
+
+    spread = states.std(0)
+    probe = logistic(0.01).fit((states - states.mean(0)) / spread, TRAIN.truth)
+    expected = probe.decision_function((lab.final_states(TEST.prompts) - states.mean(0)) / spread)
+    np.testing.assert_allclose(margin(scores), expected, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lora", "full_finetune", "upper_half", "soft_prompt"])
+def test_finetuning_learns_and_leaves_the_model_alone(name: str, lab: Lab, reader: Reader) -> None:
+    before = {k: v.clone() for k, v in reader.loaded.model.state_dict().items()}
+    settings = {"soft_prompt": {"lr": 0.3, "epochs": 15}}.get(name, {"lr": 3e-3, "epochs": 8})
+    made = build.contenders({name: raw("contender", name)}, [])[0].make(**settings)
+    lab.reseed(0)
+    with lab.meter.phase("fit"):
+        made.fit(TRAIN, BRIEF, lab)
+    fitted = lab.meter.spent()["fit"]
+    with lab.meter.phase("query"):
+        scores = made.score(TEST.unlabelled(), lab)
+    assert auroc(TEST.truth, scores)[0] > 0.6
+    for k, v in reader.loaded.model.state_dict().items():
+        assert torch.equal(v, before[k])
+    assert not any(p.requires_grad for p in reader.loaded.model.parameters())
+    assert fitted["backward_tokens"] > 0 and fitted["trained_parameters"] > 0
+    assert fitted["lm_tokens"] > fitted["backward_tokens"] / 2
+    query = lab.meter.spent()["query"]
+    assert query["backward_tokens"] == 0 < query["forward_tokens"]
+
+
+def test_upper_blocks_go_on_from_cached_states(lab: Lab) -> None:
+    """Untrained, the upper half on cached states ends where the whole model ends."""
+    made = UpperHalf(layer=1, lr=0.0, epochs=1)
+    made.fit(TRAIN, BRIEF, lab)
+    made.inputs_, _ = made.inputs(TEST, lab)
+    with torch.no_grad():
+        states = made.states(list(range(10))).numpy()
+    np.testing.assert_allclose(states, lab.final_states(TEST.prompts[:10]), rtol=1e-3, atol=1e-3)
+
+
+def test_the_upper_blocks_leave_one_below() -> None:
+    with pytest.raises(FairfightError, match="layer=0 leaves no block below"):
+        UpperHalf(layer=0).wants(2)
+
+
+def test_a_soft_prompt_that_is_not_trained_is_the_question(lab: Lab, reader: Reader) -> None:
+    made = SoftPrompt(tokens=8, lr=0.0, epochs=1).fit(TRAIN, BRIEF, lab)
+    ids = reader.ids(BRIEF.question)[:8] + reader.ids(f"review: {TEST.prompts[0]}\nAnswer:")
+    with torch.no_grad():
+        logits = reader.loaded.model(torch.tensor([ids])).logits[0, -1]
+    words = [reader.loaded.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in BRIEF.words]
+    np.testing.assert_allclose(made.score(TEST.take([0]).unlabelled(), lab)[0], logits[words], rtol=1e-3, atol=1e-3)
+
+
+def test_training_that_diverges_says_so(lab: Lab) -> None:
+    trainee = lab.trainee()
+    weight = torch.ones(2, requires_grad=True)
+    with pytest.raises(FairfightError, match="diverged at lr=1; give its grid smaller ones"):
+        trainee.train(
+            lambda rows: weight.expand(len(rows), 2) * torch.nan, [3] * 8, np.zeros(8, dtype=int), [weight],
+            Course(1.0, 1), blocks=1, backward=1,
+        )  # fmt: skip
+
+
+def test_the_same_seed_trains_the_same(lab: Lab) -> None:
+    answers = []
+    for _ in range(2):
+        lab.reseed(5)
+        answers.append(Lora(epochs=1).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab))
+    np.testing.assert_array_equal(*answers)

@@ -1,0 +1,61 @@
+"""Every experiment composes, for each job of its sweep, into a column of cells."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from runners import run
+from runners.compose import composed, options, raw
+
+
+def jobs(experiment: str) -> list[list[str]]:
+    """The overrides of every job of an experiment's sweep."""
+    params = raw("experiment", experiment).get("hydra", {}).get("sweeper", {}).get("params", {})
+    parser = OverridesParser.create()
+    axes = []
+    for name, values in params.items():
+        override = parser.parse_override(f"{name}={values}")
+        swept = list(override.sweep_string_iterator()) if override.is_sweep_override() else [str(values)]
+        axes.append([f"{name}={value}" for value in swept])
+    return [list(job) for job in itertools.product(*axes)]
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_job_composes(experiment: str) -> None:
+    every = jobs(experiment)
+    keys: set[str] = set()
+    for job in every[:3] + every[-1:]:
+        needed = ["task.set=92_glue_sst2"] if experiment == "sae_probes_compat" else []
+        frame: dict[str, Any] = composed("run", [f"experiment={experiment}", *job, *needed])
+        made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
+        keys |= set(made.cells())
+        assert len(made.cells()) == len(frame["seeds"]) * len(frame["contender"])
+    assert len(keys) == sum(
+        len(frame["seeds"]) * len(frame["contender"]) for _ in {tuple(j) for j in every[:3] + every[-1:]}
+    )
+
+
+def test_core_is_sixteen_tasks_of_sixteen_families() -> None:
+    families = {}
+    for job in jobs("core"):
+        made = run.make(composed("run", ["experiment=core", *job]))
+        families[made.task.meta.name] = made.task.meta.family
+        assert made.task.max_tokens == 128
+    assert len(families) == len(set(families.values())) == 16
+
+
+def test_full_is_every_binary_set() -> None:
+    assert len(jobs("full")) == 113
+
+
+def test_floors_and_controls_are_in_every_comparison() -> None:
+    for experiment in ("core", "full", "core_few", "shifts", "knows", "quickstart"):
+        named = {
+            n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
+        }
+        assert {"majority", "bag_of_words", "random_direction"} <= named, experiment
