@@ -20,7 +20,7 @@ FALSE_POSITIVES = 0.01  # the rate at which the true-positive rate is read
 FEWEST_OF_STRATUM = 10  # smaller subpopulations say nothing of their own
 
 
-@dataclass(frozen=True)
+@dataclass
 class Answered:
     """One draw of a contender on one test: scores, calibrated probabilities, decisions per metric."""
 
@@ -29,6 +29,13 @@ class Answered:
     probability: np.ndarray  # [n, classes]
     decision: dict[str, np.ndarray]  # metric -> [n] predicted class
     stratum: np.ndarray | None = None  # [n] names of subpopulations
+    _ranked: tuple[np.ndarray, list[Curve]] | None = None
+
+    def ranked(self, weights: np.ndarray) -> list[Curve]:
+        """The curves under some weights, made once for all metrics that read them."""
+        if self._ranked is None or self._ranked[0] is not weights:
+            self._ranked = (weights, curves(self.truth, self.score, weights))
+        return self._ranked[1]
 
 
 @dataclass(frozen=True)
@@ -39,24 +46,46 @@ class Metric:
     better: str = "higher"
 
 
+@dataclass(frozen=True)
+class Curve:
+    """One class against the rest: weight of its rows and of the others at each distinct score, from the highest
+    down, and their running sums; [B, thresholds] each."""
+
+    up: np.ndarray
+    down: np.ndarray
+    hits: np.ndarray
+    alarms: np.ndarray
+
+    @property
+    def both(self) -> np.ndarray:
+        """Where both kinds of rows have weight, [B] bool."""
+        return np.asarray((self.hits[:, -1] > 0) & (self.alarms[:, -1] > 0))
+
+
+def curves(truth: np.ndarray, score: np.ndarray, weights: np.ndarray) -> list[Curve]:
+    """The curve of class 1 by the difference of the two columns, or one per class where there are more."""
+    if score.shape[1] == 2:
+        return [_curve(truth == 1, score[:, 1] - score[:, 0], weights)]
+    return [_curve(truth == c, score[:, c], weights) for c in range(score.shape[1])]
+
+
+def _curve(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Curve:
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) < 0])
+    ranked, mine = weights[:, order], positive[order]
+    up, down = ranked * mine, ranked * ~mine
+    if len(starts) < len(order):  # ties are taken together
+        up, down = np.add.reduceat(up, starts, axis=1), np.add.reduceat(down, starts, axis=1)
+    return Curve(up, down, np.cumsum(up, axis=1), np.cumsum(down, axis=1))
+
+
 def auroc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Area under the ROC curve, [B]; macro one-vs-rest where there are more than two classes.
 
     truth [n] class ids, score [n, classes], weights [B, n] (None: each row once). For two classes the
     difference of the two columns ranks the rows. Ties count a half. NaN where a class has no weight.
     """
-    return _one_vs_rest(_binary_auroc, truth, score, weights)
-
-
-def _binary_auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) > 0])
-    up = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    down = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    below = np.cumsum(down, axis=1) - down / 2
-    total = up.sum(1) * down.sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(total > 0, (up * below).sum(1) / total, np.nan))
+    return _macro(_auroc, curves(truth, score, _each(truth, weights)))
 
 
 def auprc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -64,59 +93,48 @@ def auprc(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = Non
 
     sum over thresholds of (recall step) x precision, tied scores taken together, as in scikit-learn.
     """
-    return _one_vs_rest(_binary_auprc, truth, score, weights)
-
-
-def _binary_auprc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    up, down = _by_threshold(positive, score, weights)
-    hits, alarms = np.cumsum(up, axis=1), np.cumsum(down, axis=1)
-    total = hits[:, -1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(hits + alarms > 0, hits / (hits + alarms), 0.0)
-        return np.asarray(np.where((total > 0) & (alarms[:, -1] > 0), (up * precision).sum(1) / total, np.nan))
+    return _macro(_auprc, curves(truth, score, _each(truth, weights)))
 
 
 def tpr_at_fpr(truth: np.ndarray, score: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """True-positive rate at 1 % false positives, [B], read off the ROC curve between its points; macro
     one-vs-rest beyond two classes."""
-    return _one_vs_rest(_binary_tpr, truth, score, weights)
+    return _macro(_tpr, curves(truth, score, _each(truth, weights)))
 
 
-def _binary_tpr(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    up, down = _by_threshold(positive, score, weights)
-    hits, alarms = np.cumsum(up, axis=1), np.cumsum(down, axis=1)
-    start = np.zeros((len(weights), 1))
+def _auroc(c: Curve) -> np.ndarray:
+    below = c.alarms[:, -1:] - c.alarms + c.down / 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        x = np.c_[start, alarms / alarms[:, -1:]]
-        y = np.c_[start, hits / hits[:, -1:]]
+        area = np.einsum("bt,bt->b", c.up, below) / (c.hits[:, -1] * c.alarms[:, -1])
+    return np.asarray(np.where(c.both, area, np.nan))
+
+
+def _auprc(c: Curve) -> np.ndarray:
+    precision = c.hits / np.maximum(c.hits + c.alarms, 1e-12)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(np.where(c.both, np.einsum("bt,bt->b", c.up, precision) / c.hits[:, -1], np.nan))
+
+
+def _tpr(c: Curve) -> np.ndarray:
+    start = np.zeros((len(c.hits), 1))
+    hits, alarms = np.c_[start, c.hits], np.c_[start, c.alarms]
     # The last point at or below the rate: where the curve is vertical there, its upper end.
-    below = (x <= FALSE_POSITIVES).sum(1, keepdims=True) - 1
-    above = np.minimum(below + 1, x.shape[1] - 1)
-    (x0, x1), (y0, y1) = ([np.take_along_axis(v, i, 1)[:, 0] for i in (below, above)] for v in (x, y))
-    slope = (y1 - y0) / np.where(x1 > x0, x1 - x0, 1.0)
-    both = (hits[:, -1] > 0) & (alarms[:, -1] > 0)
-    return np.asarray(np.where(both, y0 + slope * (FALSE_POSITIVES - x0), np.nan))
+    below = (alarms <= FALSE_POSITIVES * alarms[:, -1:]).sum(1, keepdims=True) - 1
+    above = np.minimum(below + 1, alarms.shape[1] - 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        (x0, x1), (y0, y1) = (
+            [np.take_along_axis(v, i, 1)[:, 0] / v[:, -1] for i in (below, above)] for v in (alarms, hits)
+        )
+        slope = (y1 - y0) / np.where(x1 > x0, x1 - x0, 1.0)
+        return np.asarray(np.where(c.both, y0 + slope * (FALSE_POSITIVES - x0), np.nan))
 
 
-def _one_vs_rest(
-    binary: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-    truth: np.ndarray,
-    score: np.ndarray,
-    weights: np.ndarray | None,
-) -> np.ndarray:
-    weights = np.ones((1, len(truth))) if weights is None else weights
-    if score.shape[1] == 2:
-        return binary(truth == 1, score[:, 1] - score[:, 0], weights)
-    return np.asarray(np.mean([binary(truth == c, score[:, c], weights) for c in range(score.shape[1])], axis=0))
+def _macro(binary: Callable[[Curve], np.ndarray], found: list[Curve]) -> np.ndarray:
+    return np.asarray(np.mean([binary(c) for c in found], axis=0))
 
 
-def _by_threshold(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weight of positives and negatives at each distinct score from the highest down, [B, thresholds] each."""
-    order = np.argsort(-score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) < 0])
-    up = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    down = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    return up, down
+def _each(truth: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    return np.ones((1, len(truth))) if weights is None else weights
 
 
 def _worst_group(a: Answered, weights: np.ndarray) -> np.ndarray:
@@ -128,7 +146,7 @@ def _worst_group(a: Answered, weights: np.ndarray) -> np.ndarray:
     if not len(large):
         return np.full(len(weights), np.nan)
     right = a.decision["accuracy"] == a.truth
-    return np.asarray(np.nanmin([_mean(right, weights * (a.stratum == name)) for name in large], axis=0))
+    return np.asarray(np.nanmin([_mean(right, weights, a.stratum == name) for name in large], axis=0))
 
 
 def _accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
@@ -137,7 +155,7 @@ def _accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
 
 def _balanced_accuracy(a: Answered, weights: np.ndarray) -> np.ndarray:
     decision = a.decision["balanced_accuracy"]
-    recalls = [_mean(decision == a.truth, weights * (a.truth == c)) for c in range(a.score.shape[1])]
+    recalls = [_mean(decision == a.truth, weights, a.truth == c) for c in range(a.score.shape[1])]
     return np.asarray(np.mean(recalls, axis=0))
 
 
@@ -146,9 +164,9 @@ def _f1(a: Answered, weights: np.ndarray) -> np.ndarray:
     decision, classes = a.decision["f1"], a.score.shape[1]
     values = []
     for c in [1] if classes == 2 else range(classes):
-        hit = (weights * ((decision == c) & (a.truth == c))).sum(1)
-        said = (weights * (decision == c)).sum(1)
-        true = (weights * (a.truth == c)).sum(1)
+        hit = weights @ ((decision == c) & (a.truth == c)).astype(float)
+        said = weights @ (decision == c).astype(float)
+        true = weights @ (a.truth == c).astype(float)
         values.append(np.where(said + true > 0, 2 * hit / np.maximum(said + true, 1e-12), 0.0))
     return np.asarray(np.mean(values, axis=0))
 
@@ -158,11 +176,9 @@ def _ece(a: Answered, weights: np.ndarray) -> np.ndarray:
     confidence = a.probability.max(1)
     right = a.probability.argmax(1) == a.truth
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.zeros(len(weights))
-    for b in np.unique(bins):
-        inside = weights * (bins == b)
-        gaps += np.abs((inside * (confidence - right)).sum(1))
-    return np.asarray(gaps / weights.sum(1))
+    gaps = np.zeros((len(bins), BINS))
+    gaps[np.arange(len(bins)), bins] = confidence - right
+    return np.asarray(np.abs(weights @ gaps).sum(1) / weights.sum(1))
 
 
 def _brier(a: Answered, weights: np.ndarray) -> np.ndarray:
@@ -171,16 +187,18 @@ def _brier(a: Answered, weights: np.ndarray) -> np.ndarray:
     return _mean(((a.probability - truth) ** 2).sum(1) / 2, weights)
 
 
-def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    total = weights.sum(1)
+def _mean(values: np.ndarray, weights: np.ndarray, among: np.ndarray | None = None) -> np.ndarray:
+    """Weighted mean over the rows `among` (None: all), [B]; NaN where they have no weight."""
+    rows = np.ones(len(values)) if among is None else among.astype(float)
+    total = weights @ rows
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(total > 0, (weights * values).sum(1) / total, np.nan))
+        return np.asarray(np.where(total > 0, weights @ (values * rows) / total, np.nan))
 
 
 METRICS: dict[str, Metric] = {
-    "auroc": Metric(lambda a, w: auroc(a.truth, a.score, w)),
-    "auprc": Metric(lambda a, w: auprc(a.truth, a.score, w)),
-    "tpr_at_1_fpr": Metric(lambda a, w: tpr_at_fpr(a.truth, a.score, w)),
+    "auroc": Metric(lambda a, w: _macro(_auroc, a.ranked(w))),
+    "auprc": Metric(lambda a, w: _macro(_auprc, a.ranked(w))),
+    "tpr_at_1_fpr": Metric(lambda a, w: _macro(_tpr, a.ranked(w))),
     "accuracy": Metric(_accuracy),
     "f1": Metric(_f1),
     "balanced_accuracy": Metric(_balanced_accuracy),

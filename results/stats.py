@@ -5,6 +5,7 @@ All randomness is seeded from the data, so that two regenerations are byte-ident
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ def bootstrap_weights(group: np.ndarray, truth: np.ndarray, salt: str = "") -> n
     A cluster bootstrap over groups, stratified by the classes that a group holds, seeded by the rows
     themselves: every contender on one test set meets the same resamples.
     """
+    return _drawn(np.asarray(group, np.int64).tobytes(), np.asarray(truth, np.int64).tobytes(), salt)
+
+
+@functools.lru_cache(maxsize=8)  # contenders on one test set come one after the other
+def _drawn(group_bytes: bytes, truth_bytes: bytes, salt: str) -> np.ndarray:
+    group, truth = np.frombuffer(group_bytes, np.int64), np.frombuffer(truth_bytes, np.int64)
     content = np.stack([group, truth]).astype(np.int64).tobytes() + salt.encode()
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
     names, index = np.unique(group, return_inverse=True)
