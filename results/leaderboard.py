@@ -25,6 +25,7 @@ FIELDS = (
     "budget", "half", "groups", "lm_tokens", "seconds",
 )  # fmt: skip
 MAIN = "auroc"
+CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
 
 @dataclass(frozen=True)
@@ -309,8 +310,24 @@ def _cell(score: Score | None) -> str:
     return f"{e.value:.3f} [{e.low:.2f}, {e.high:.2f}]"
 
 
+def at_floor(t: Table) -> list[str]:
+    """Tasks that were prompted and where no prompting contender's interval lies above chance."""
+    prompting = [
+        c for c, access in t.access.items() if "description" in access and not {"internals", "gradients"} & set(access)
+    ]
+    found = []
+    for task in t.tasks:
+        asked = [s for c in prompting if (s := t.find(task, c)) is not None and s.family == "baseline"]
+        if asked and all(s.estimate.low is None or s.estimate.low <= CHANCE for s in asked):
+            found.append(task)
+    return found
+
+
 def _notes(t: Table) -> list[str]:
     lines = []
+    floor = at_floor(t)
+    if floor:
+        lines += ["", f"Prompt at floor (no claim is made against prompting there): {', '.join(floor)}."]
     few = sorted({f"{s.task} ({s.groups})" for s in t.scores if s.task != "all" and s.groups < FEWEST_GROUPS})
     if few:
         lines += ["", f"Too few groups for a verdict (fewer than {FEWEST_GROUPS}): {', '.join(few)}."]

@@ -133,3 +133,17 @@ def test_figures_show_every_contender(kind: str) -> None:
     shown = {t.get_text() for axis in figure.axes for t in [*axis.texts, *axis.get_yticklabels()]}
     expected = set(table.contenders) if kind == "scores" else {c for c in table.contenders if table.complete(c)}
     assert expected <= shown
+
+
+def test_a_task_where_prompting_is_at_the_floor_is_named() -> None:
+    made = []
+    for task, value in (("sst2", 2.0), ("cola", 0.0)):
+        cell = replace(CELL, task={**CELL.task, "name": task})
+        asked = record(cell, "zero_shot", value)
+        made.append(replace(asked, about={**asked.about, "access": ["description", "logprobs", "labels"]}))
+        made.append(record(cell, "strong", 2.0))
+    (table,) = leaderboard.build(made)
+    assert leaderboard.at_floor(table) == ["cola"]
+    assert "Prompt at floor (no claim is made against prompting there): cola." in leaderboard.as_markdown([table])
+    (unasked,) = leaderboard.build([record(contender="strong", value=0.0)])
+    assert leaderboard.at_floor(unasked) == []
