@@ -11,7 +11,6 @@ import functools
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from arena.cache import Cache, Cost, Shelf, digest
 from arena.contract import FairfightError, Site
-from arena.models import LoadedModel, ModelSpec, load, untrained
+from arena.models import LoadedModel, load, other_model, untrained
 
 VERSION = 1  # part of the cache's preimage: bump when the numbers change
 TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall out of its cache
@@ -50,9 +49,7 @@ class Reader:
         """Another model (a hub id or a local folder) before the same cache, loaded once."""
         name = f"{model}@{revision}"
         if name not in self._others:
-            source = "local" if Path(model).expanduser().is_dir() else "hub"
-            spec = ModelSpec(model, source, id=model, path=model, revision=revision, device=self.loaded.device)
-            self._others[name] = Reader(load(spec), self.cache)
+            self._others[name] = Reader(load(other_model(model, revision, self.loaded.device)), self.cache)
         return self._others[name]
 
     def shelf(self, kind: str, chat: bool) -> Shelf:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -33,8 +33,6 @@ class Endpoint:
 
     def preimage(self) -> dict[str, Any]:
         """What an answer depends on; no credential is part of it."""
-        if urlsplit(self.url).username:
-            raise FairfightError(f"The endpoint's URL holds credentials; put the key into the variable {self.key}.")
         return {"kind": "endpoint", "url": self.url, "model": self.model, "version": VERSION}
 
 
@@ -61,8 +59,8 @@ def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequenc
         chunk = missing[start : start + PER_SHARD]
         begin = time.perf_counter()
         answers = [_one(endpoint, prompt, words) for prompt in chunk]
-        spent = sum(float(a[-1]) for a in answers)
-        shelf.put([digest(p) for p in chunk], {column: answers}, Cost(max(spent, 1.0), time.perf_counter() - begin))
+        spent = sum(max(float(a[-1]), 1.0) for a in answers)  # an endpoint that counts no tokens: one a question
+        shelf.put([digest(p) for p in chunk], {column: answers}, Cost(spent, time.perf_counter() - begin))
         found |= {digest(p): a for p, a in zip(chunk, answers, strict=True)}
     table = np.stack([found[row] for row in rows])
     return Asked(table[:, :-1].astype(float), table[:, -1])
@@ -77,18 +75,22 @@ def _one(endpoint: Endpoint, prompt: str, words: Sequence[str]) -> np.ndarray:
     if first:
         alternatives = [(str(t["token"]).strip().casefold(), float(t["logprob"])) for t in first]
         floor = min(value for _, value in alternatives) - 1.0
-        scores = [max([v for t, v in alternatives if t and w.casefold().startswith(t)], default=floor) for w in words]
+        scores = [max([v for t, v in alternatives if _begins(w.casefold(), t)], default=floor) for w in words]
     else:
         said = str(choice["message"]["content"] or "").casefold()
-        places = [said.find(word.casefold()) for word in words]
-        named = [place for place in places if place >= 0]
-        scores = [float(bool(named) and place == min(named)) for place in places]
+        found = [re.search(rf"\b{re.escape(word.casefold())}\b", said) for word in words]
+        first_named = min((m.start() for m in found if m), default=None)
+        scores = [float(m is not None and m.start() == first_named) for m in found]
     return np.array([*scores, tokens], dtype=np.float32)
+
+
+def _begins(word: str, token: str) -> bool:
+    """Whether a token begins a word; a single letter begins too many."""
+    return word.startswith(token) and (len(token) > 1 or token == word)
 
 
 def _patiently(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
     """One completion; busy and broken endpoints are asked again, after a while."""
-    endpoint.preimage()  # refuses credentials in the URL
     key = os.environ.get(endpoint.key)
     if not key:
         raise FairfightError(
@@ -118,6 +120,9 @@ def _patiently(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
                 _ = reply["choices"][0]["message"]["content"]
                 return reply
             reason = f"HTTP {answer.status_code}"
+            if answer.status_code in {400, 422} and "logprobs" in question:
+                question = {k: v for k, v in question.items() if "logprobs" not in k}  # it may not give any
+                continue
             if answer.status_code < 500 and answer.status_code not in {408, 409, 429}:
                 break  # asking again would not help
         except (ValueError, LookupError, TypeError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from arena.training import Trainee
 
 T = TypeVar("T")
-REMEMBERED = 12  # what `once` keeps: the folds of one path and some
+REMEMBERED = 40  # what `once` keeps: the folds of one path (36 pairs of 12 labels) and some
 
 
 class Lab:
@@ -34,6 +34,7 @@ class Lab:
         self.seed = seed
         self.rng = np.random.default_rng(seed)
         self._once: OrderedDict[Hashable, Any] = OrderedDict()
+        self._untrained: Lab | None = None
         self._share = 1.0  # work of this model's blocks in blocks of the model under study
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -48,14 +49,19 @@ class Lab:
 
     def untrained(self) -> Lab:
         """The same lab before the same architecture with random weights; one meter, one generator."""
-        view = copy.copy(self)
-        view._reader, view._once = self._reader.untrained, OrderedDict()
-        return view
+        if self._untrained is None:
+            view = copy.copy(self)
+            with self.meter.door():  # to make it is nobody's work
+                view._reader, view._once = self._reader.untrained, OrderedDict()
+            self._untrained = view
+        self._untrained.rng = self.rng
+        return self._untrained
 
     def other(self, model: str, revision: str = "main") -> Lab:
         """A lab before another model (a hub id or a local folder); its work is charged by its weights' share."""
         view = copy.copy(self)
-        view._reader, view._once = self._reader.other(model, revision), OrderedDict()
+        with self.meter.door():  # loading is nobody's work
+            view._reader, view._once = self._reader.other(model, revision), OrderedDict()
         view._share = view._reader.loaded.block_weights / self._reader.loaded.block_weights
         view._share *= self._reader.loaded.layers / view._reader.loaded.layers
         return view
@@ -131,14 +137,19 @@ class Lab:
     def answered_states(self, prompts: Sequence[str], answers: Sequence[str], layer: int) -> np.ndarray:
         """Residual stream after block `layer` at the last token of raw prompt + answer, [n, answers, d] float32."""
         from arena.answers import answer_tokens, answered_states
+        from arena.logprobs import shared_prefix
 
         with self.meter.door():
             values = answered_states(self._reader, prompts, answers, layer)
-            tail = answer_tokens(self._reader, answers)
+            prefix = shared_prefix(self._reader, prompts, chat=False)
+            tail = answer_tokens(self._reader, answers) - prefix
             rate = self._reader.shelf("answers", chat=False).rate(self._reader.loaded.device)
+            if prefix:
+                shared = self._reader.ids(prompts[0])[:prefix]
+                self._charge(f"{self._who}answers prefix:{digest(*map(str, shared))}", prefix, layer + 1, rate)
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt)) + tail
-                self._charge(f"{self._who}answers:{digest(prompt)}", tokens, layer + 1, rate)
+                self._charge(f"{self._who}answers:{digest(prompt, *answers)}", tokens, layer + 1, rate)
         self.meter.check()
         return values
 
@@ -173,7 +184,8 @@ class Lab:
         """A private copy of the model to train; see `arena.training`."""
         from arena.training import Trainee
 
-        return Trainee(self._reader, self.meter, self.rng)
+        with self.meter.door():
+            return Trainee(self._reader, self.meter, self.rng)
 
     def lens(self, states: np.ndarray, forms: Sequence[str]) -> np.ndarray:
         """Logits that the model's final norm and unembedding give to words, [n, forms], from states [n, d].

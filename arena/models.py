@@ -86,6 +86,19 @@ class LoadedModel:
         raise FairfightError(f"No final norm was found in {type(self.model).__name__}; logit_lens cannot read it.")
 
 
+def other_model(model: str, revision: str = "main", device: str = "auto") -> ModelSpec:
+    """The spec of a model that is named by a hub id or a local folder."""
+    path = Path(model).expanduser()
+    return ModelSpec(
+        path.name if path.is_dir() else model,
+        "local" if path.is_dir() else "hub",
+        id=model,
+        path=model,
+        revision=revision,
+        device=device,
+    )
+
+
 def identify(spec: ModelSpec) -> ModelIdentity:
     """Id, content revision and dtype of a model, without loading it."""
     if spec.dtype not in DTYPES:

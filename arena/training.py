@@ -51,17 +51,20 @@ class Trainee:
         """Token ids of a raw prompt, as activations read it."""
         return self._reader.ids(prompt)
 
-    def last_states(self, ids: Sequence[Sequence[int]], prefix: torch.Tensor | None = None) -> torch.Tensor:
+    def last_states(
+        self, ids: Sequence[Sequence[int]], prefix: torch.Tensor | None = None, after: int = 0
+    ) -> torch.Tensor:
         """The normed final state at the last token of each row, [rows, d].
 
-        prefix [k, d] are embeddings put before every row.
+        prefix [k, d] are embeddings put into every row, behind its first `after` tokens.
         """
         batch, lengths = pad([list(row) for row in ids], self.device)
         if prefix is None:
             states = self.model.base_model(input_ids=batch, use_cache=False).last_hidden_state
         else:
             embedded = self.model.get_input_embeddings()(batch)
-            joined = torch.cat([prefix.expand(len(ids), -1, -1).to(embedded.dtype), embedded], dim=1)
+            learned = prefix.expand(len(ids), -1, -1).to(embedded.dtype)
+            joined = torch.cat([embedded[:, :after], learned, embedded[:, after:]], dim=1)
             states = self.model.base_model(inputs_embeds=joined, use_cache=False).last_hidden_state
             lengths = [n + len(prefix) for n in lengths]
         return pick_last(states, lengths)

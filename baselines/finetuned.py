@@ -30,7 +30,7 @@ class Head(torch.nn.Module):
         basis = decompose(states)
         probe = logistic(HEAD_C).fit(basis.rotated, labels)
         weight, bias = probe.coef_ @ basis.directions, probe.intercept_
-        if classes == 2:
+        if len(probe.classes_) == 2:
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         full = np.zeros((classes, states.shape[1]))
         offset = np.full(classes, float(bias.min()) - 1.0)

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class FullFinetune(Finetuned):
-    """All weights of the model are trained, under a linear head that starts as a linear probe.
+    """All weights but the embeddings are trained, under a linear head that starts as a linear probe.
 
     Cross-entropy of W z(h) + b, h [d] the final state of the last token; AdamW at `lr` for `epochs`. Scores [n,
-    classes] are logits. Source: Devlin et al. 2019; LP-FT of Kumar et al. 2022. Scores have shape [n, classes].
+    classes] are logits. Source: Devlin et al. 2019; LP-FT of Kumar et al. 2022.
     """
 
     meta = ContenderMeta("full_finetune", version=1, family="baseline", access=("labels", "internals", "gradients"))
@@ -28,7 +28,7 @@ class FullFinetune(Finetuned):
         self.epochs = epochs
 
     def adapt(self, trainee: Trainee, lab: Lab) -> None:
-        trainee.model.requires_grad_(True)
+        trainee.model.base_model.requires_grad_(True)
         trainee.model.get_input_embeddings().requires_grad_(False)  # a few hundred rows touch few of them
         self.blocks_, self.backward_ = lab.layers, 2 * lab.layers
 

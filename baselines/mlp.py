@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
 
 from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.probing import OneSite, decompose
+from arena.probing import OneSite
 from arena.scores import log_odds
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Mlp(OneSite):
     et al. 2025), whose search tried a single random configuration.
     """
 
-    meta = ContenderMeta("mlp", version=1, family="baseline", access=("labels", "internals"))
+    meta = ContenderMeta("mlp", version=2, family="baseline", access=("labels", "internals"))
 
     def __init__(
         self,
@@ -35,7 +36,7 @@ class Mlp(OneSite):
         width: int = 32,
         depth: int = 1,
         lr: float = 1e-3,
-        alpha: float = 1.0,
+        alpha: float = 1e-4,
     ) -> None:
         self.layer = layer
         self.pooling = pooling
@@ -46,7 +47,8 @@ class Mlp(OneSite):
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
-        self.basis_ = lab.once((self.layer, self.pooling, train.ids), lambda: decompose(self.states(train, lab)))
+        self.scaler_ = StandardScaler()
+        features = self.scaler_.fit_transform(self.states(train, lab)).astype(np.float32)
         self.model_ = MLPClassifier(
             (self.width,) * self.depth,
             alpha=self.alpha,
@@ -57,12 +59,9 @@ class Mlp(OneSite):
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the epochs are a hyperparameter here
-            self.model_.fit(self._features(self.basis_.rotated), train.truth)
+            self.model_.fit(features, train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        features = self._features(self.basis_.rotate(self.states(asked, lab)))
+        features = self.scaler_.transform(self.states(asked, lab)).astype(np.float32)
         return log_odds(self.model_, features, self.classes_)
-
-    def _features(self, rotated: np.ndarray) -> np.ndarray:
-        return np.asarray(rotated @ self.basis_.directions, dtype=np.float32)

@@ -21,8 +21,8 @@ class MultiSiteProbe:
 
     log p(class | x) ~ W [z(h_1); ...; z(h_m)] + b, with h_i [d] the residual stream after block `layers[i]`, all
     pooled by `pooling`; `C` the inverse regularisation (a path: one trial). Scores [n, classes] are margins.
-    Source: concatenated layers, as in ELMo's layer mixing (Peters et al. 2018) and the probes of
-    Burns et al. 2023, appendix.
+    Source: concatenated layers, as in the multi-layer probes of Tenney et al. 2019 (who weigh them) and the PCA of
+    concatenated sites in SAE-Probes (Kantamneni et al. 2025).
     """
 
     meta = ContenderMeta("multi_site_probe", version=1, family="baseline", access=("labels", "internals"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Sites
+from arena.models import identify, other_model
 from baselines.zero_shot import TEMPLATES, prompts
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ class PromptBlackbox:
         self.revision = revision
         self.key = key
         self.template = template
+
+    @staticmethod
+    def contents(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Hyperparameters as a record's key has them, and the content hash of another model's weights.
+
+        A folder's path and a revision's name say nothing of what is in them.
+        """
+        if params["endpoint"] or not params["model"]:
+            return params, {}
+        who = identify(other_model(params["model"], params["revision"]))
+        return {**params, "model": who.id, "revision": who.revision}, {"model": who.revision}
 
     def wants(self, layers: int) -> Sites:
         return frozenset()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ShuffledLabels:
-    """Another contender (`of`), fitted on permuted training labels: AUROC 0.5 unless something leaks.
+    """Another contender (`of`), fitted on permuted training labels: AUROC 0.5 if labels are all it learns from.
 
     Each fit permutes `draws` times anew; scores are [draws, n, classes] (of a wrapped contender that answers in
     draws itself, its first) and metrics are averaged over the draws. The wrapped contender's grid and path are

@@ -19,14 +19,14 @@ TEMPLATE = "{noun}: {text}\nAnswer:"
 class SoftPrompt:
     """`tokens` trained embeddings before the text; the model itself stays as it is.
 
-    logits[c] = U_w(c) . final state after [P; embeddings of "text, Answer:"], with P [tokens, d] trained, starting as
+    logits[c] = U_w(c) . final state after [BOS; P; "text, Answer:"], with P [tokens, d] trained, starting as
     the embeddings of the question's tokens (repeated), and w(c) the first token of class c's label word. Cross-entropy,
     AdamW at `lr` for `epochs`. Scores [n, classes] are logits. Source: Lester et al. 2021.
     """
 
     meta = ContenderMeta("soft_prompt", version=1, family="baseline", access=("description", "labels", "gradients"))
 
-    def __init__(self, tokens: int = 16, lr: float = 0.01, epochs: int = 2) -> None:
+    def __init__(self, tokens: int = 16, lr: float = 0.3, epochs: int = 2) -> None:
         self.tokens = tokens
         self.lr = lr
         self.epochs = epochs
@@ -38,10 +38,10 @@ class SoftPrompt:
         self.brief_, self.blocks_ = brief, lab.layers
         self.trainee_ = lab.trainee()
         self.trainee_.model.requires_grad_(False)
-        question = self.trainee_.ids(brief.question)
+        tokenizer = self.trainee_.loaded.tokenizer
+        question = tokenizer(brief.question, add_special_tokens=False)["input_ids"]
         start = torch.tensor([question[i % len(question)] for i in range(self.tokens)], device=self.trainee_.device)
         self.prefix_ = self.trainee_.model.get_input_embeddings()(start).detach().float().requires_grad_(True)
-        tokenizer = self.trainee_.loaded.tokenizer
         words = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][:1] for word in brief.words]
         self.unembedding_ = self.trainee_.model.get_output_embeddings().weight[[w[0] for w in words]].detach().float()
         lengths = self._read(train)
@@ -58,9 +58,12 @@ class SoftPrompt:
         """Keeps the token ids of the rows; their lengths with the prompt's."""
         noun = self.brief_.noun
         texts = [TEMPLATE.format(noun=noun, text=text.strip()) for text in examples.prompts]
-        self.ids_ = [self.trainee_.ids(text) for text in texts]
-        return [len(row) + self.tokens for row in self.ids_]
+        ids = [self.trainee_.ids(text) for text in texts]
+        bos = self.trainee_.loaded.tokenizer.bos_token_id
+        self.first_ = 1 if bos is not None and ids[0][:1] == [bos] else 0  # the prompt goes behind a BOS
+        self.ids_ = ids
+        return [len(row) + self.tokens for row in ids]
 
     def _logits(self, rows: list[int]) -> torch.Tensor:
-        states = self.trainee_.last_states([self.ids_[i] for i in rows], self.prefix_)
+        states = self.trainee_.last_states([self.ids_[i] for i in rows], self.prefix_, self.first_)
         return states.float() @ self.unembedding_.T

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UpperHalf(Finetuned):
-    """All weights from block `layer` on are trained; the states that enter it are read once and cached.
+    """All weights of the blocks from `layer` on are trained; the states that enter it are read once and cached.
 
     The upper blocks take h_t [tokens, d], the residual stream before block `layer`; the linear head on the last
     token's final state starts as a linear probe. Cross-entropy, AdamW at `lr` for `epochs`. Scores [n, classes] are

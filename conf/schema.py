@@ -54,6 +54,7 @@ class LeaderboardConfig:
     store: str = "runs"
     out: str | None = None  # folder for leaderboard.{md,csv,json}; None: <store>/leaderboard
     format: str = "markdown"  # what stdout gets: markdown | csv | json
+    versus: str = "linear_probe"  # the contender that every other is laid beside
     half: str = "public"
     task: str | None = None
     regime: str | None = None

@@ -36,7 +36,12 @@ class Ccs:
     )
 
     def __init__(
-        self, layer: int | float = 0.75, lr: float = 0.01, epochs: int = 300, tries: int = 5, weight_decay: float = 0.01
+        self,
+        layer: int | float = 0.75,
+        lr: float = 1e-3,
+        epochs: int = 1000,
+        tries: int = 10,
+        weight_decay: float = 0.01,
     ) -> None:
         self.layer = layer
         self.lr = lr
@@ -53,8 +58,7 @@ class Ccs:
         states = self._states(train, lab)
         self.mean_, self.scale_ = states.mean(0), np.maximum(states.std(0), 1e-6)
         tensor = torch.from_numpy(self._standard(states))
-        found = [self._search(tensor, lab) for _ in range(self.tries)]
-        _, self.weight_, self.bias_ = min(found, key=lambda f: f[0])
+        self.weight_, self.bias_ = self._search(tensor, lab)
         logits = self._logits(states)
         own = logits[np.arange(len(train)), train.truth]
         self.sign_ = 1.0 if own.mean() >= (logits.sum(1) - own).mean() / (logits.shape[1] - 1) else -1.0
@@ -64,20 +68,21 @@ class Ccs:
         logits = self.sign_ * self._logits(self._states(asked, lab))
         return np.asarray(logits - logits.mean(1, keepdims=True))
 
-    def _search(self, states: torch.Tensor, lab: Lab) -> tuple[float, np.ndarray, float]:
-        """Loss, weight [d] and bias of one random start."""
-        start = lab.rng.normal(size=states.shape[2])
-        weight = torch.tensor(start / np.linalg.norm(start), dtype=torch.float32, requires_grad=True)
-        bias = torch.zeros(1, requires_grad=True)
+    def _search(self, states: torch.Tensor, lab: Lab) -> tuple[np.ndarray, float]:
+        """Weight [d] and bias of the best of all random starts, which are trained side by side."""
+        start = lab.rng.normal(size=(states.shape[2], self.tries))
+        weight = torch.tensor(start / np.linalg.norm(start, axis=0), dtype=torch.float32, requires_grad=True)
+        bias = torch.zeros(self.tries, requires_grad=True)
         optimiser = torch.optim.AdamW([weight, bias], lr=self.lr, weight_decay=self.weight_decay)
-        loss = torch.zeros(())
+        losses = torch.zeros(self.tries)
         for _ in range(self.epochs):
-            p = torch.sigmoid(states @ weight + bias)
-            loss = ((p.sum(1) - 1) ** 2 + (1 - p.max(1).values) ** 2).mean()
+            p = torch.sigmoid(states @ weight + bias)  # [n, classes, tries]
+            losses = ((p.sum(1) - 1) ** 2 + (1 - p.max(1).values) ** 2).mean(0)
             optimiser.zero_grad()
-            loss.backward()
+            losses.sum().backward()
             optimiser.step()
-        return float(loss.detach()), weight.detach().numpy().astype(float), float(bias.detach())
+        best = int(losses.argmin())
+        return weight[:, best].detach().numpy().astype(float), float(bias[best].detach())
 
     def _logits(self, states: np.ndarray) -> np.ndarray:
         """[n, classes]."""

@@ -18,7 +18,7 @@ class LogitLens(OneSite):
 
     score[c] = mean over forms w of class c's label word (lower case, capitalised; first token after a space)
     of U_w . norm(h), with h [d] the residual stream at (`layer`, `pooling`), norm the model's final norm and U its
-    unembedding. No labels are used but those that choose the layer. Scores [n, classes], in nats. Source:
+    unembedding. No labels are used but those that choose the layer. Scores [n, classes] are logits. Source:
     nostalgebraist 2020 ("interpreting GPT: the logit lens"), with label words as in zero-shot prompting.
     """
 

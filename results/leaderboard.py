@@ -18,13 +18,22 @@ import numpy as np
 
 from results.metrics import METRICS, evaluate
 from results.record import Record, canonical
-from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS, Estimate, bootstrap_weights, over_seeds, over_tasks
+from results.stats import (
+    FEWEST_FAMILIES,
+    FEWEST_GROUPS,
+    Estimate,
+    bootstrap_weights,
+    difference,
+    over_seeds,
+    over_tasks,
+)
 
 FIELDS = (
     "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
     "budget", "half", "groups", "lm_tokens", "seconds",
 )  # fmt: skip
 MAIN = "auroc"
+VERSUS = "linear_probe"  # what every contender is laid beside
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
 
@@ -81,6 +90,18 @@ class Table:
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
         return have == of > 0
+
+    def against(self, contender: str, other: str) -> tuple[float, float, float] | None:
+        """Mean AUROC of a contender less that of another over the board's families, with a 95 % interval."""
+        pairs = [(self.find(task, contender), self.find(task, other)) for task in self.tasks]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        if contender == other or len(both) < len(self.tasks):
+            return None
+        return difference(
+            np.array([a.estimate.value for a, _ in both]),
+            np.array([b.estimate.value for _, b in both]),
+            [self.families[task] for task in self.tasks],
+        )
 
     def find(self, task: str, contender: str, metric: str = MAIN) -> Score | None:
         for s in self.scores:
@@ -244,11 +265,11 @@ def as_csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def as_markdown(tables: Sequence[Table]) -> str:
-    return "\n\n".join(_markdown(table) for table in tables) + "\n"
+def as_markdown(tables: Sequence[Table], versus: str = VERSUS) -> str:
+    return "\n\n".join(_markdown(table, versus) for table in tables) + "\n"
 
 
-def _markdown(t: Table) -> str:
+def _markdown(t: Table, versus: str) -> str:
     b = t.board
     seeds = sorted({s.seeds for s in t.scores})
     lines = [
@@ -260,12 +281,27 @@ def _markdown(t: Table) -> str:
         "selection, fit and queries, mean over seeds, summed over tasks.",
         "",
     ]
-    header = ["#", "contender", "family", "mean AUROC", *t.tasks, "accuracy", "ECE", "LM tokens", "seconds", "uses"]
+    compared = any(t.against(c, versus) for c in t.contenders)
+    gap = [f"less {versus}"] if compared else []
+    header = [
+        "#",
+        "contender",
+        "family",
+        "mean AUROC",
+        *gap,
+        *t.tasks,
+        "accuracy",
+        "ECE",
+        "LM tokens",
+        "seconds",
+        "uses",
+    ]
     table = [header]
     rank = 0
     for contender in t.contenders:
         rank += t.complete(contender)
-        table.append(_line(t, contender, str(rank) if t.complete(contender) else "–"))
+        line = _line(t, contender, str(rank) if t.complete(contender) else "–")
+        table.append([*line[:4], *([_gap(t.against(contender, versus))] if compared else []), *line[4:]])
     lines += _aligned(table)
     lines += _notes(t)
     return "\n".join(lines)
@@ -299,6 +335,10 @@ def _line(t: Table, contender: str, rank: str) -> list[str]:
         f"{every.seconds:,.1f}" if every else "–",
         ", ".join(t.access.get(contender, ())),
     ]
+
+
+def _gap(found: tuple[float, float, float] | None) -> str:
+    return "–" if found is None else f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"
 
 
 def _cell(score: Score | None) -> str:
@@ -362,9 +402,9 @@ def _round(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 6)
 
 
-def write(tables: Sequence[Table], out: Path) -> dict[str, str]:
+def write(tables: Sequence[Table], out: Path, versus: str = VERSUS) -> dict[str, str]:
     """Writes leaderboard.md, .csv and .json into `out`; returns the three texts by format."""
-    texts = {"markdown": as_markdown(tables), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
+    texts = {"markdown": as_markdown(tables, versus), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
     out.mkdir(parents=True, exist_ok=True)
     for form, suffix in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
         (out / f"leaderboard.{suffix}").write_text(texts[form])

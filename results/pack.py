@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,13 @@ def write(records: Sequence[Record], path: Path) -> None:
         notes.append(note)
     arrays["notes"] = _bytes({"version": VERSION, "records": notes})
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
-    with partial.open("wb") as file:
+    handle, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    partial.rename(path)
+        file.flush()
+        os.fsync(file.fileno())
+    os.chmod(partial, 0o644)
+    Path(partial).rename(path)
 
 
 def read(path: Path) -> Iterator[Record]:

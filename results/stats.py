@@ -90,6 +90,18 @@ def over_tasks(estimates: Sequence[Estimate], families: Sequence[str]) -> Estima
     return _estimate(mean, sum(v for v, _ in terms), _welch(terms))
 
 
+def difference(values: np.ndarray, others: np.ndarray, families: Sequence[str]) -> tuple[float, float, float] | None:
+    """Mean difference of two contenders over tasks with a 95 % t interval over the families' means; None where
+    there are too few families."""
+    names = sorted(set(families))
+    if len(names) < FEWEST_FAMILIES:
+        return None
+    gaps = np.asarray(values) - np.asarray(others)
+    means = np.array([gaps[[f == name for f in families]].mean() for name in names])
+    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(means) - 1)) * float(means.std(ddof=1)) / len(means) ** 0.5
+    return float(means.mean()), float(means.mean()) - half, float(means.mean()) + half
+
+
 def _welch(terms: Sequence[tuple[float, float]]) -> float:
     """Degrees of freedom of a sum of independent variance estimates (Welch-Satterthwaite)."""
     total = sum(v for v, _ in terms)

@@ -79,12 +79,15 @@ class Store:
                 f"The store {str(self.root)!r} holds no records; name one with store=<folder>, or fill it with "
                 f"`fairfight run experiment=quickstart store={self.root}`."
             )
-        alone = set()
+        alone: set[str] = set()
         for path in sorted(self.folder.glob("*.json")):
             alone.add(path.stem)
             yield _parse(path)
         for path in sorted(self.packs.glob("*.npz")):
-            yield from (record for record in _unpack(path) if record.key not in alone)
+            for record in _unpack(path):
+                if record.key not in alone:
+                    alone.add(record.key)
+                    yield record
 
     def _pack_of(self, key: str) -> tuple[Path, str] | None:
         """The pack that holds a record, and the record's status."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from runners.compose import options, plain, raw
 
 OUR_PACKAGES = ("tasks", "methods", "baselines")
 HALVES = ("public", "lockbox")
+_SECRET = re.compile(r"^(sk|hf|gsk|xai|pk|ghp|key)[-_][\w-]{8,}|^\w+://([^/]*@|[^?]*\?)|^Bearer ")
 _INNER = "of."  # before a wrapped contender's hyperparameters
 
 
@@ -101,6 +103,7 @@ def _contender(where: str, label: str, node: Mapping[str, Any], trusted: list[st
             raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
         if not isinstance(values, list) or not values:
             raise FairfightError(f"{where}: the grid of {group} must be a list of values, not {values!r}.")
+    _refuse_secrets(where, params)
     of = params.pop("of", None)
     if of is None:
         return Contender(name, target, params, grid, path)
@@ -108,6 +111,16 @@ def _contender(where: str, label: str, node: Mapping[str, Any], trusted: list[st
         raise FairfightError(f"{where}.of={of!r} is no contender; choose one of {', '.join(options('contender'))}.")
     inner = _contender(f"{where}.of", str(of), raw("contender", of) if isinstance(of, str) else of, trusted)
     return inner.wrapped_by(name, target, params)
+
+
+def _refuse_secrets(where: str, params: Mapping[str, Any]) -> None:
+    """Hyperparameters stand in records and W&B: a key or a URL with credentials must not be one."""
+    for name, value in params.items():
+        if isinstance(value, str) and _SECRET.search(value):
+            raise FairfightError(
+                f"{where}.{name} looks like a key, or a URL that holds one; it would be written into every record. "
+                f"Put the key into an environment variable, and name that."
+            )
 
 
 def _prefixed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +134,10 @@ def cell(
     if half not in HALVES:
         raise FairfightError(f"Unknown half={half!r}; choose one of {', '.join(HALVES)}.")
     meta = task.meta
+    contents: dict[str, str] = {}
+    params = dict(contender.params)
+    if hasattr(contender.target, "contents"):
+        params, contents = contender.target.contents(params)
     return Cell(
         track=meta.track,
         task={"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)},
@@ -128,7 +145,7 @@ def cell(
             "name": contender.name,
             "code": contender.meta.name,
             "version": contender.meta.version,
-            "params": dict(contender.params),
+            "params": params,
             "grid": dict(contender.grid),
             "path": dict(contender.path),
         },
@@ -137,6 +154,7 @@ def cell(
         budget=asdict(budget),
         half=half,
         seed=seed,
+        contents=contents,
     )
 
 

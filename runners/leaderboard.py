@@ -23,7 +23,7 @@ def command(overrides: list[str]) -> int:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
     tables = leaderboard.build(selected(config))
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = leaderboard.write(tables, out.expanduser())
+    texts = leaderboard.write(tables, out.expanduser(), config["versus"])
     print(texts[config["format"]].rstrip("\n"))
     print(f"written: {out}/leaderboard.md, .csv, .json", file=sys.stderr)
     return 0

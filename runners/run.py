@@ -50,6 +50,13 @@ def job(frame: dict[str, Any], store: Store) -> None:
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
+    regime, budget = frame["regime"], frame["budget"]
+    shares = [("regime.positive", regime["positive"], 1.0), ("regime.noise", regime["noise"] or None, 0.5)]
+    for name, value, bound in shares:
+        if value is not None and not 0 < value < bound:
+            raise FairfightError(f"{name}={value} is out of range; give a share above 0 and below {bound:g}.")
+    if budget["select_folds"] is not None and budget["select_folds"] < 1:
+        raise FairfightError(f"budget.select_folds={budget['select_folds']} is out of range; give 1 or more, or null.")
     if frame["tracking"]["mode"] != "disabled":
         from runners.tracking import export
 
@@ -108,9 +115,12 @@ def exit_code(invocation: Path) -> int:
         note = json.loads(file.read_text())
         cells |= dict.fromkeys((note["store"], k) for k in note["keys"])
         broken = broken or note["error"] is not None  # and was said when it happened
+    stores = {root: Store(root) for root, _ in cells}
     for root, k in cells:
         try:
-            record = Store(root).load(k)
+            record = None if stores[root].status(k) == "ok" else stores[root].load(k)
+            if record is None and stores[root].status(k) == "ok":
+                continue
         except StoreError as error:
             bad.append(str(error))
             continue

@@ -18,6 +18,7 @@ def command(words: list[str]) -> int:
     packing.add_argument("target", help="folder of the store whose packs are written; its records stay")
     chosen = parser.parse_args(words)
     target = Store(chosen.target)
+    next(Store(chosen.source).records(), None)  # says so where the source is no store
     boards: dict[str, dict[str, Record]] = {}
     for store in (target, Store(chosen.source)):
         for record in store.records() if store.packs.is_dir() or store.folder.is_dir() else ():

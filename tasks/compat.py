@@ -1,7 +1,8 @@
 """The split and cross-validation of the `sae-probes` package, its defects included.
 
 For laying numbers side by side, never for a verdict: duplicates are kept (18.6 % of its test prompts stand in its
-train set), classes are balanced by repetition, and there is one split. Reimplemented from `utils_data.py` and
+train set), classes are balanced by repetition, and there is one split, whose test holds rows of our lockboxes.
+Reimplemented from `utils_data.py` and
 `utils_training.py` of sae-probes 0.4.2 (Kantamneni et al. 2025).
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -38,8 +40,12 @@ def split(
         )
     theirs = 1 - labels if flipped else labels
     train, test = _indices(theirs, train_size, len(prompts) - train_size - 1, SEED + seed)
-    ids = tuple(f"{hashlib.sha256(p.encode()).hexdigest()[:16]}-{i}" for i, p in enumerate(prompts))
-    data = Examples(ids, tuple(prompts), labels, np.arange(len(prompts)))
+    seen: Counter[str] = Counter()
+    ids = []
+    for prompt in prompts:
+        seen[prompt] += 1
+        ids.append(f"{hashlib.sha256(prompt.encode()).hexdigest()[:16]}-{seen[prompt]}")
+    data = Examples(tuple(ids), tuple(prompts), labels, np.arange(len(prompts)))
     return Part(
         name=name,
         brief=brief,

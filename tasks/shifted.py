@@ -18,7 +18,7 @@ class Shifted(LabelledTask):
 
     In any other regime it is `train` alone, so that both stand side by side on the same training rows. Rows of `train`
     that belong together with one of `test` (the same words in any order, one letter apart, near-duplicates, or by
-    the group rule of `train`) are dropped, and counted: several published shifts ask about the very people that
+    the group rule of `train`) are in no train set, and counted: several published shifts ask about the very people that
     they train on.
     """
 
@@ -61,17 +61,16 @@ class Shifted(LabelledTask):
 
     @cached_property
     def data(self) -> tuple[Examples, cleaning.Report]:
-        """The rows of `train` that share nothing with `test`, and what cleaning `train` removed."""
-        examples, report = self.train.data
-        apart = np.flatnonzero(~cleaning.linked(examples.prompts, self.test.data[0].prompts, self.rule))
-        kept = examples.take(apart)
-        return kept, replace(report, rows=len(kept), groups=len(np.unique(kept.groups)))
+        """The rows of `train`: its test halves are those that it has without a shift."""
+        return self.train.data
+
+    def barred(self) -> np.ndarray:
+        return cleaning.linked(self.train.data[0].prompts, self.test.data[0].prompts, self.rule)
 
     def shifted(self) -> Examples:
         return self.test.data[0]
 
     def split(self, regime: Regime, seed: int) -> Split:
         made = super().split(regime, seed)
-        dropped = len(self.train.data[0]) - len(self.data[0])
         target = {f"target_{k}": v for k, v in cleaning.summary(self.test.data[1]).items()}
-        return replace(made, cleaning={**made.cleaning, **target, "rows_shared_with_target": dropped})
+        return replace(made, cleaning={**made.cleaning, **target, "rows_shared_with_target": int(self.barred().sum())})

@@ -19,22 +19,30 @@ STANDARD_LABELS = 512  # what the standard regime trains on ...
 LEAST_TEST = 500  # ... beside a test of at least so many rows, or else the test is a third
 MOST_TEST = 2000  # rows of the test, both halves together
 FEWEST_TEST = 50
+MOST_IN_PAIRS = 20  # rows: pairs grow with their square
 
 
-def split(name: str, brief: Brief, data: Examples, regime: Regime, seed: int, target: Examples | None = None) -> Part:
+def split(
+    name: str,
+    brief: Brief,
+    data: Examples,
+    regime: Regime,
+    seed: int,
+    target: Examples | None = None,
+    barred: np.ndarray | None = None,
+) -> Part:
     """One part of a task: its train set, folds and both halves of its test.
 
-    With `target` the test rows come from there, and the train rows from those of `data` that share no prompt
-    and no group with it.
+    With `target` the test rows come from there. The train rows are the same with and without: of `data`, outside
+    its own test, and not among the rows that are `barred` ([n] bool).
     """
-    test = _test_rows(name, data if target is None else target, whole=target is not None)
-    if target is None:
-        rest = np.setdiff1d(np.arange(len(data)), test)
-    else:
-        own_test = _test_rows(name, data)  # so that the train rows are those of the same task without a shift
-        rest = np.setdiff1d(np.arange(len(data)), own_test)
+    own_test = _test_rows(name, data)
+    rest = np.setdiff1d(np.arange(len(data)), own_test)
+    if barred is not None:
+        rest = rest[~barred[rest]]
     asked = data if target is None else target
-    halves = [_rebalanced(asked, half, regime)[: regime.test] for half in _halves(asked, test)]
+    test = own_test if target is None else _test_rows(name, target, whole=True)
+    halves = [_rebalanced(asked, half, regime, regime.test) for half in _halves(asked, test)]
     train = data.take(_draw(name, brief, data, rest, regime, seed))
     part = Part(
         name=name,
@@ -96,14 +104,14 @@ def _hashed_groups(data: Examples, rows: np.ndarray) -> list[list[int]]:
     return sorted(members.values(), key=lambda group: _hash(min(data.ids[i] for i in group)))
 
 
-def _rebalanced(data: Examples, rows: np.ndarray, regime: Regime) -> np.ndarray:
-    """The longest choice of rows, in their order, in which class 1 has the regime's share."""
+def _rebalanced(data: Examples, rows: np.ndarray, regime: Regime, most: int) -> np.ndarray:
+    """The longest choice of at most so many rows, in their order, in which class 1 has the regime's share."""
     if regime.positive is None:
-        return rows
+        return rows[:most]
     positive = data.truth[rows] == 1
     share = regime.positive
-    rare = min(int(positive.sum()), round((~positive).sum() * share / (1 - share)))
-    common = min(int((~positive).sum()), round(rare * (1 - share) / share))
+    rare = min(int(positive.sum()), round((~positive).sum() * share / (1 - share)), round(most * share))
+    common = min(int((~positive).sum()), round(rare * (1 - share) / share), most - rare)
     kept = (np.cumsum(positive) <= rare) & positive | (np.cumsum(~positive) <= common) & ~positive
     return np.asarray(rows[kept])
 
@@ -113,7 +121,7 @@ def _draw(name: str, brief: Brief, data: Examples, rest: np.ndarray, regime: Reg
     rng = np.random.default_rng([seed, 1])
     order = rng.permutation(rest)
     if regime.positive is not None:
-        order = _rebalanced(data, order, regime)
+        order = _rebalanced(data, order, regime, len(order))
     if len(order) < regime.labels * regime.shrink:
         share = "" if regime.positive is None else f" with {regime.positive:.0%} of class {brief.classes[1]!r}"
         raise FairfightError(
@@ -175,6 +183,11 @@ def _folds(train: Examples, regime: Regime, seed: int) -> tuple[np.ndarray, ...]
 
 def _pairs(name: str, train: Examples, regime: Regime) -> tuple[np.ndarray, ...]:
     """Every pair of rows of two classes with their groups' other rows, where that leaves a row of each class."""
+    if len(train) > MOST_IN_PAIRS:
+        raise FairfightError(
+            f"Regime {regime.name} would hold out every pair of {len(train)} rows; use regime.pairs=false "
+            f"beyond {MOST_IN_PAIRS}."
+        )
     held_out = []
     for i, j in itertools.combinations(range(len(train)), 2):
         out = np.isin(train.groups, train.groups[[i, j]])

@@ -220,11 +220,44 @@ def test_the_upper_blocks_leave_one_below() -> None:
 
 def test_a_soft_prompt_that_is_not_trained_is_the_question(lab: Lab, reader: Reader) -> None:
     made = SoftPrompt(tokens=8, lr=0.0, epochs=1).fit(TRAIN, BRIEF, lab)
-    ids = reader.ids(BRIEF.question)[:8] + reader.ids(f"review: {TEST.prompts[0]}\nAnswer:")
+    tokenizer = reader.loaded.tokenizer
+    question = tokenizer(BRIEF.question, add_special_tokens=False)["input_ids"][:8]
+    bos, *text = reader.ids(f"review: {TEST.prompts[0]}\nAnswer:")
+    ids = [bos, *question, *text]
     with torch.no_grad():
         logits = reader.loaded.model(torch.tensor([ids])).logits[0, -1]
     words = [reader.loaded.tokenizer(f" {w}", add_special_tokens=False)["input_ids"][0] for w in BRIEF.words]
     np.testing.assert_allclose(made.score(TEST.take([0]).unlabelled(), lab)[0], logits[words], rtol=1e-3, atol=1e-3)
+
+
+def test_a_head_of_three_classes_survives_a_fold_of_two() -> None:
+    states = np.random.default_rng(0).normal(size=(20, 6))
+    labels = np.where(states[:, 0] > 0, 2, 0)
+    with torch.no_grad():
+        logits = Head(states, labels, 3)(torch.tensor(states, dtype=torch.float32)).numpy()
+    assert auroc((labels == 2).astype(int), logits[:, [0, 2]])[0] > 0.9
+    assert (logits[:, 1] < logits.max(1)).all()
+
+
+@pytest.mark.parametrize("name", ["knn", "mlp"])
+def test_few_rows_are_compared_in_the_whole_space(name: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer rows than dimensions, what lies outside the rows' span still counts as distance."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rng = np.random.default_rng(0)
+    data = examples(8)
+    states = {p: rng.normal(size=40) for p in (*data.prompts, *TEST.prompts)}
+    monkeypatch.setattr(lab, "activations", lambda prompts, site: np.stack([states[p] for p in prompts]))
+    node = build.contenders({name: raw("contender", name)}, [])[0]
+    made = node.make(layer=1).fit(data, BRIEF, lab)
+    if name == "knn":
+        train = np.stack([states[p] for p in data.prompts])
+        scale = train.std(0)
+        peer = KNeighborsClassifier(8, weights="distance").fit((train - train.mean(0)) / scale, data.truth)
+        asked = (np.stack([states[p] for p in TEST.prompts]) - train.mean(0)) / scale
+        np.testing.assert_allclose(made.score(TEST.unlabelled(), lab), peer.predict_proba(asked), rtol=1e-6)
+    else:
+        assert made.model_.n_features_in_ == 40
 
 
 def test_training_that_diverges_says_so(lab: Lab) -> None:

@@ -50,6 +50,10 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         raise FairfightError(f"Track detect takes tasks of one part, and this one has {len(parts)}.")
     part = parts[0]
     asked = part.lockbox if half == "lockbox" else part.public
+    if not len(asked):
+        raise FairfightError(
+            f"This split has no {half} rows; the protocol of its regime has one test only: half=public."
+        )
     settings = [
         [{**setting, **step} for step in along(contender.params, contender.path)]
         for setting in draw(contender.params, contender.grid, budget.trials)

@@ -30,3 +30,12 @@ def test_a_prompt_is_charged_once_for_all_answers(lab: Lab, reader: Reader) -> N
         len(reader.loaded.tokenizer(f" {a}", add_special_tokens=False)["input_ids"]) for a in ANSWERS
     )
     assert lab.meter.spent()["query"]["forward_tokens"] == tokens
+
+
+def test_a_shared_question_is_charged_once(lab: Lab, reader: Reader) -> None:
+    prompts = [f"{QUESTION}{text}\nAnswer:" for text in examples(20).prompts]
+    with lab.meter.phase("query"):
+        lab.answered_states(prompts, ANSWERS, 1)
+    apart = sum(len(reader.ids(p)) for p in prompts)
+    shared = lab.meter.spent()["query"]["forward_tokens"]
+    assert shared < apart  # though every prompt has its answers' tokens on top

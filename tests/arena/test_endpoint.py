@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,6 +19,8 @@ from arena.contract import FairfightError
 from arena.lab import Lab
 from baselines.prompt_blackbox import PromptBlackbox
 from results.metrics import auroc
+from runners import build
+from runners.compose import raw
 from tests.conftest import BRIEF, GOOD, examples
 
 SECRET = "sk-planted-secret"
@@ -29,6 +33,8 @@ class Server(HTTPServer):
     logprobs = True
     failures = 0
     status = 429
+    refuses = False  # log-probabilities
+    usage = True
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,6 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.failures:
             self.server.failures -= 1
             return self.say(self.server.status, {"error": "not now"})
+        if self.server.refuses and "logprobs" in body:
+            return self.say(400, {"error": "logprobs are not supported"})
         text = body["messages"][0]["content"].rsplit("review:", 1)[-1]
         said = "good" if any(word in text for word in GOOD) else "bad"
         top = [{"token": said, "logprob": -0.1}, {"token": "bad" if said == "good" else "go", "logprob": -2.0}]
@@ -51,10 +59,11 @@ class Handler(BaseHTTPRequestHandler):
             "finish_reason": "stop",
             "message": {"role": "assistant", "content": said},
         }
-        if self.server.logprobs:
+        if self.server.logprobs and not self.server.refuses:
             choice["logprobs"] = content
         usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
-        return self.say(200, {"id": "x", "created": 0, "model": "m", "choices": [choice], "usage": usage})
+        reply = {"id": "x", "created": 0, "model": "m", "choices": [choice]}
+        return self.say(200, reply | ({"usage": usage} if self.server.usage else {}))
 
     def say(self, status: int, body: dict[str, Any]) -> None:
         raw = json.dumps(body).encode()
@@ -121,8 +130,64 @@ def test_the_key_comes_from_the_environment(server: Server, lab: Lab, monkeypatc
     monkeypatch.delenv("TEST_KEY")
     with pytest.raises(FairfightError, match="environment variable TEST_KEY"):
         contender(server).fit(examples(4), BRIEF, lab).score(examples(4).unlabelled(), lab)
-    with pytest.raises(FairfightError, match="holds credentials"):
-        endpoint.Endpoint("http://me:secret@host/v1", "m").preimage()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("endpoint", "https://me:secret@host/v1"),
+        ("endpoint", "https://:secret@host/v1"),
+        ("endpoint", "https://host/v1?api_key=secret"),
+        ("key", "sk-proj-abcdefghij"),
+    ],
+)
+def test_a_secret_is_no_hyperparameter(name: str, value: str) -> None:
+    """It would stand in every record."""
+    with pytest.raises(FairfightError, match=rf"contender.b.{name} looks like a key") as error:
+        build.contenders({"b": {**raw("contender", "prompt_blackbox"), name: value}}, [])
+    assert "secret" not in str(error.value) and "abcdef" not in str(error.value)
+
+
+def test_an_endpoint_that_refuses_log_probabilities_is_read_by_its_text(server: Server, lab: Lab) -> None:
+    server.refuses = True
+    data = examples(10)
+    scores = contender(server).fit(data, BRIEF, lab).score(data.unlabelled(), lab)
+    assert set(np.unique(scores)) == {0.0, 1.0}
+    assert auroc(data.truth, scores)[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("I know it is; yes", [0, 1]), ("No.", [1, 0]), ("none of them", [0, 0]), ("yes, no", [0, 1])],
+)
+def test_words_are_whole_words(said: str, expected: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = {"choices": [{"message": {"content": said}}]}
+    monkeypatch.setattr(endpoint, "_patiently", lambda *_: reply)
+    found = endpoint._one(endpoint.Endpoint("http://host", "m"), "?", ("no", "yes"))
+    assert found[:-1].tolist() == expected
+
+
+def test_an_endpoint_that_counts_no_tokens_is_charged_its_seconds(server: Server, lab: Lab) -> None:
+    server.usage = False
+    data = examples(60)
+    made = contender(server).fit(data, BRIEF, lab)
+    start = time.perf_counter()
+    with lab.meter.phase("query"):
+        made.score(data.unlabelled(), lab)
+    real = time.perf_counter() - start
+    assert lab.meter.spent()["query"]["seconds"] < 2 * real + 0.1
+
+
+def test_another_model_s_content_is_part_of_the_key(tiny_folder: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "elsewhere"
+    shutil.copytree(tiny_folder, copied)
+    one, same = (
+        PromptBlackbox.contents({"model": str(f), "endpoint": None, "revision": "main"}) for f in (tiny_folder, copied)
+    )
+    assert one[1] == same[1]
+    assert str(tmp_path) not in json.dumps(same)
+    (copied / "config.json").write_text((copied / "config.json").read_text() + " ")
+    assert PromptBlackbox.contents({"model": str(copied), "endpoint": None, "revision": "main"})[1] != one[1]
 
 
 def test_another_local_model_is_asked_and_charged_by_its_size(lab: Lab, tiny_folder: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from results import figures, leaderboard
 from results.metrics import METRICS
@@ -147,3 +148,25 @@ def test_a_task_where_prompting_is_at_the_floor_is_named() -> None:
     assert "Prompt at floor (no claim is made against prompting there): cola." in leaderboard.as_markdown([table])
     (unasked,) = leaderboard.build([record(contender="strong", value=0.0)])
     assert leaderboard.at_floor(unasked) == []
+
+
+def test_every_contender_is_laid_beside_one() -> None:
+    made = []
+    for number in range(7):
+        cell = replace(CELL, task={**CELL.task, "name": f"task{number}"})
+        for name, value in (("linear_probe", 1.0), ("strong", 2.0)):
+            r = record(cell, name, value)
+            made.append(replace(r, about={**r.about, "task_family": f"family{number}"}))
+    (table,) = leaderboard.build(made)
+    found = table.against("strong", "linear_probe")
+    assert found is not None
+    scores = {c: [table.find(t, c).estimate.value for t in table.tasks] for c in table.contenders}  # type: ignore[union-attr]
+    peer = stats.ttest_rel(scores["strong"], scores["linear_probe"])
+    interval = peer.confidence_interval()
+    assert found[1:] == pytest.approx((interval.low, interval.high))
+    assert table.against("strong", "strong") is None
+    assert "less linear_probe" in leaderboard.as_markdown([table])
+    assert "less strong" in leaderboard.as_markdown([table], versus="strong")
+    (few,) = leaderboard.build(made[:4])
+    assert few.against("strong", "linear_probe") is None
+    assert "less linear_probe" not in leaderboard.as_markdown([few])

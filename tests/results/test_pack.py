@@ -90,6 +90,20 @@ def test_packing_a_store_adds_to_what_is_packed(tmp_path: Path, capsys: pytest.C
     assert leaderboard.as_csv(leaderboard.build(target.records())).count("\n") > 9
 
 
+def test_half_a_pack_of_another_writer_is_no_pack(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    pack.write(many(), store.packs / "p.npz")
+    (store.packs / ".partial-x7").write_bytes(b"half")
+    assert len(list(store.records())) == 9
+    pack.write(many(), store.packs / "q.npz")  # the same records once more
+    assert len(list(Store(tmp_path).records())) == 9
+
+
+def test_packing_what_is_no_store_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["store", "pack", str(tmp_path / "typo"), str(tmp_path / "target")]) == 1
+    assert "holds no records" in capsys.readouterr().err
+
+
 def test_a_torn_pack_says_which(tmp_path: Path) -> None:
     store = Store(tmp_path)
     pack.write(many(), store.packs / "p.npz")

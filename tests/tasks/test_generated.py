@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from baselines.surface import _features
 from tasks.capitals import Capitals
@@ -54,19 +55,28 @@ def test_first_letters_tell_nothing_of_elements() -> None:
         assert not fits[0] or symbol[0] == other_symbol[0]
 
 
-def test_length_tells_nothing_of_requests() -> None:
+def test_form_tells_little_of_requests() -> None:
     examples, report = Requests().data
-    assert (report.rows, report.duplicates) == (300, 0)
-    lengths = np.array([len(p) for p in examples.prompts])
-    assert abs(roc_auc_score(examples.truth, lengths) - 0.5) < 0.03
-    model = make_pipeline(LogisticRegression(max_iter=1000))
-    said = cross_val_predict(
-        model,
-        _features(examples.prompts),
-        examples.truth,
-        groups=examples.groups,
-        cv=GroupKFold(5),
-        method="predict_proba",
+    assert report.rows == 172
+    assert examples.truth.mean() == 0.5
+    person = np.array([bool({"i", "me", "my"} & set(p.casefold().split())) for p in examples.prompts])
+    assert abs(person[examples.truth == 0].mean() - person[examples.truth == 1].mean()) < 0.02
+    opening = [" ".join(p.split()[:2]) for p in examples.prompts]
+    model = make_pipeline(TfidfVectorizer(token_pattern=r"\S+"), LogisticRegression())
+    assert out_of_fold(model, opening, examples) < 0.55
+    lengths = np.array([[len(p)] for p in examples.prompts])
+    assert out_of_fold(LogisticRegression(), lengths, examples) < 0.7
+    assert (
+        out_of_fold(
+            make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)), _features(examples.prompts), examples
+        )
+        < 0.78
     )
-    assert roc_auc_score(examples.truth, said[:, 1]) < 0.75  # apostrophes and digits still tell a little
     assert not any("\n" in p for p in examples.prompts)
+
+
+def out_of_fold(model: Any, features: Any, examples: Any) -> float:
+    said = cross_val_predict(
+        model, features, examples.truth, groups=examples.groups, cv=GroupKFold(5), method="predict_proba"
+    )
+    return float(roc_auc_score(examples.truth, said[:, 1]))

@@ -49,6 +49,12 @@ def test_test_rows_come_from_there_and_train_rows_from_here(shift: Any) -> None:
     assert shift.meta.name == "here_to_there"
 
 
+def test_the_lockbox_stays_the_lockbox(shift: Any) -> None:
+    """Barred rows leave the train sets alone: the halves are those of the task without a shift."""
+    alone, here = shift.train.split(HERE, 0).parts[0], shift.split(HERE, 0).parts[0]
+    assert (here.public.ids, here.lockbox.ids) == (alone.public.ids, alone.lockbox.ids)
+
+
 def test_rows_that_share_with_the_target_are_in_no_train_set(shift: Any) -> None:
     shared = {text for text, _ in reviews(240, 0)[:5]}
     for seed in range(3):

@@ -115,6 +115,11 @@ def test_few_labels_are_held_out_in_pairs(labels: int) -> None:
     assert all(set(part.train.truth[pair]) == {0, 1} for pair in part.folds)
 
 
+def test_pairs_are_for_few_labels() -> None:
+    with pytest.raises(FairfightError, match="would hold out every pair of 64 rows"):
+        split("t", BRIEF, data(600), Regime("many", 64, 100, 2, pairs=True), 0)
+
+
 def test_pairs_leave_out_their_groups() -> None:
     rows = data(600)
     part = split("t", BRIEF, rows, Regime("few", 8, 100, 2, pairs=True), 0)
@@ -140,6 +145,13 @@ def test_an_imbalance_holds_in_train_and_test(share: float) -> None:
     assert len(part.train) == 400
     plain = split("t", BRIEF, data(6000), Regime("s", 400, 1000, 5, 0.25), 0)
     assert set(part.public.ids) <= set(plain.public.ids)
+
+
+@pytest.mark.parametrize("test", [50, 200, 300])
+def test_an_imbalance_holds_in_a_small_test(test: int) -> None:
+    part = split("t", BRIEF, data(6000), Regime("i", 400, test, 5, 0.25, positive=0.2), 0)
+    assert part.public.truth.mean() == pytest.approx(0.2, abs=0.01)
+    assert len(part.public) == test
 
 
 def test_an_imbalance_that_the_data_cannot_serve_says_so() -> None:
