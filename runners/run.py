@@ -50,13 +50,6 @@ def job(frame: dict[str, Any], store: Store) -> None:
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
-    regime, budget = frame["regime"], frame["budget"]
-    shares = [("regime.positive", regime["positive"], 1.0), ("regime.noise", regime["noise"] or None, 0.5)]
-    for name, value, bound in shares:
-        if value is not None and not 0 < value < bound:
-            raise FairfightError(f"{name}={value} is out of range; give a share above 0 and below {bound:g}.")
-    if budget["select_folds"] is not None and budget["select_folds"] < 1:
-        raise FairfightError(f"budget.select_folds={budget['select_folds']} is out of range; give 1 or more, or null.")
     if frame["tracking"]["mode"] != "disabled":
         from runners.tracking import export
 
@@ -94,6 +87,13 @@ def _check(frame: dict[str, Any]) -> None:
     for name, value, bound in least:
         if not isinstance(value, int) or not bound <= value < 2**32:
             raise FairfightError(f"{name}={value} is out of range; give a whole number from {bound} upwards.")
+    regime, budget = frame["regime"], frame["budget"]
+    shares = [("regime.positive", regime["positive"], 1.0), ("regime.noise", regime["noise"] or None, 0.5)]
+    for name, share, most in shares:
+        if share is not None and not 0 < share < most:
+            raise FairfightError(f"{name}={share} is out of range; give a share above 0 and below {most:g}.")
+    if budget["select_folds"] is not None and budget["select_folds"] < 1:
+        raise FairfightError(f"budget.select_folds={budget['select_folds']} is out of range; give 1 or more, or null.")
     if frame["tracking"]["mode"] not in MODES:
         raise FairfightError(f"Unknown tracking.mode={frame['tracking']['mode']!r}; choose one of {', '.join(MODES)}.")
 

@@ -157,8 +157,6 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
         (["regime.positive=1.0"], "regime.positive=1.0 is out of range"),
         (["regime.noise=0.9"], "regime.noise=0.9 is out of range"),
         (["budget.select_folds=0"], "budget.select_folds=0 is out of range"),
-        (["regime=shifted"], "choose a task with a shift"),
-        (["regime=sae_probes_compat"], "is for the binary sets of sae-probes"),
         (["budget.trials=-1"], "budget.trials=-1 is out of range"),
         (["task.max_tokens=0"], "task.max_tokens=0 is out of range"),
         (["tracking.mode=cloud"], "Unknown tracking.mode='cloud'"),
