@@ -128,9 +128,8 @@ class Lab:
             values = certainty(self._reader, prompts)
             rate = self._reader.shelf("certainty", chat=False).rate(self._reader.loaded.device)
             for prompt in dict.fromkeys(prompts):
-                self.meter.charge(
-                    f"{self._who}read:False:{digest(prompt)}", len(self._reader.ids(prompt)), self.layers, rate
-                )
+                tokens = len(self._reader.ids(prompt))
+                self._charge(f"{self._who}read:False:{digest(prompt)}", tokens, self.layers, rate)
         self.meter.check()
         return values
 

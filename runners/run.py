@@ -118,9 +118,9 @@ def exit_code(invocation: Path) -> int:
     stores = {root: Store(root) for root, _ in cells}
     for root, k in cells:
         try:
-            record = None if stores[root].status(k) == "ok" else stores[root].load(k)
-            if record is None and stores[root].status(k) == "ok":
+            if stores[root].status(k) == "ok":
                 continue
+            record = stores[root].load(k)
         except StoreError as error:
             bad.append(str(error))
             continue

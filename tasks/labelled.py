@@ -79,7 +79,7 @@ class LabelledTask(ABC):
         if regime.shift and target is None:
             raise FairfightError(
                 f"Regime {regime.name} asks about data that task {self.meta.name} does not name; choose a task with a "
-                f"shift (task.shift=... where `fairfight list tasks` shows one) or another regime."
+                f"shift (those named shift_*, or task.train=... task.test=... of one) or another regime."
             )
         part = split(self.meta.name, self.brief, examples, regime, seed, target, self.barred())
         return Split((part,), cleaning.summary(report))

@@ -31,8 +31,8 @@ class Requests(LabelledTask):
     assets = (_WHEEL,)
     flags = (
         "written by a single author",
-        "172 rows, so that intervals are wide",
-        "harmful ones are 6 characters longer still",
+        "244 rows, so that intervals are wide",
+        "harmful ones are 5 characters longer still",
     )
 
     def __init__(self, max_tokens: int = 256) -> None:
