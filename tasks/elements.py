@@ -6,52 +6,29 @@ import sqlite3
 from collections import defaultdict
 
 from arena import assets
-from arena.contract import Brief, TaskMeta
-from tasks.labelled import LabelledTask, Rows, identity
-from tasks.pairing import Fact, pairs, statements
-
-_WHEEL = "mendeleev"
-PHRASINGS = (
-    "The chemical symbol of {subject} is {answer}.",
-    "{answer} is the chemical symbol of {subject}.",
-    "{subject} is written as {answer} in the periodic table.",
-)
+from tasks.pairing import Fact, FactTask, pairs
 
 
-class Elements(LabelledTask):
+class Elements(FactTask):
     """Elements paired by the first letters of name and symbol, so that neither the letter nor whether it fits
     tells the truth; `heaviest` is the last atomic number taken."""
 
-    assets = (_WHEEL,)
+    name, about = "elements", "a chemical symbol"
+    wheel, source = "mendeleev", "mendeleev {version}"
+    citation = "Mentel, mendeleev (2014-)"
+    phrasings = (
+        "The chemical symbol of {subject} is {answer}.",
+        "{answer} is the chemical symbol of {subject}.",
+        "{subject} is written as {answer} in the periodic table.",
+    )
 
     def __init__(self, heaviest: int = 118, max_tokens: int = 256) -> None:
         self.heaviest = heaviest
-        self.max_tokens = max_tokens
-        self.brief = Brief(
-            "Is this statement about a chemical symbol true or false?",
-            ("false", "true"),
-            ("false", "true"),
-            "statement",
-        )
-        pin = assets.pin(_WHEEL)
-        self.meta = TaskMeta(
-            name="elements",
-            version=1,
-            track="detect",
-            family="facts",
-            source=f"mendeleev {pin.version}, statements generated",
-            revision=pin.sha256,
-            licence=pin.licence,
-            citation="Mentel, mendeleev (2014-)",
-            params=identity(self.brief, max_tokens, None, heaviest=heaviest),
-        )
-
-    def rows(self) -> Rows:
-        return statements(self.pairs(), PHRASINGS)
+        self.describe(max_tokens, heaviest=heaviest)
 
     def pairs(self) -> list[tuple[Fact, Fact]]:
         """Pairs of (element, symbol): with the symbols' first letter in common where it is the name's too."""
-        path = assets.extract(_WHEEL, "mendeleev/elements.db")
+        path = assets.extract("mendeleev", "mendeleev/elements.db")
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as table:
             found = table.execute("select name, symbol, atomic_number from elements order by atomic_number").fetchall()
         kinds: dict[object, list[Fact]] = defaultdict(list)

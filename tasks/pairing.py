@@ -8,11 +8,52 @@ splits.
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 
-from tasks.labelled import Rows
+from arena import assets
+from arena.contract import Brief, TaskMeta
+from tasks.labelled import LabelledTask, Rows, identity
 
 Fact = tuple[str, str]  # subject, answer
+
+
+class FactTask(LabelledTask):
+    """True and false statements about paired facts. A subclass says what they are about, and writes `pairs`."""
+
+    name: str
+    about: str  # ends "Is this statement about ..."
+    wheel: str
+    source: str
+    citation: str
+    phrasings: tuple[str, ...]
+
+    def describe(self, max_tokens: int, **params: int) -> None:
+        """Sets `brief` and `meta`; `params` are what else changes the rows."""
+        self.max_tokens = max_tokens
+        self.assets = (self.wheel,)
+        self.brief = Brief(
+            f"Is this statement about {self.about} true or false?", ("false", "true"), ("false", "true"), "statement"
+        )
+        pin = assets.pin(self.wheel)
+        self.meta = TaskMeta(
+            name=self.name,
+            version=1,
+            track="detect",
+            family="facts",
+            source=f"{self.source.format(version=pin.version)}, statements generated",
+            revision=pin.sha256,
+            licence=pin.licence,
+            citation=self.citation,
+            params=identity(self.brief, max_tokens, self.rule, **params),
+        )
+
+    @abstractmethod
+    def pairs(self) -> list[tuple[Fact, Fact]]:
+        """Pairs of (subject, answer)."""
+
+    def rows(self) -> Rows:
+        return statements(self.pairs(), self.phrasings)
 
 
 def pairs(kinds: Mapping[Hashable, Sequence[Fact]]) -> list[tuple[Fact, Fact]]:
