@@ -103,6 +103,20 @@ class Directions:
         return np.asarray((states @ self.vectors.T - self.offsets) / self.scales)
 
 
+class OneDirection(OneSite):
+    """A contender that scores by directions at one site; `fit` learns `directions_`."""
+
+    directions_: Directions
+
+    def __init__(self, layer: int | float = 0.5, pooling: Pooling = "last") -> None:
+        self.layer = layer
+        self.pooling = pooling
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        """[n, classes]."""
+        return self.directions_.score(self.states(asked, lab))
+
+
 def class_means(states: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Means of each class and of all others, [classes, d] each."""
     inside = np.stack([states[labels == c].mean(0) for c in range(classes)])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-
-from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.probing import Directions, OneSite, class_means
+from arena.contract import Brief, ContenderMeta, Examples
+from arena.probing import Directions, OneDirection, class_means
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 
-class DiffInMeans(OneSite):
+class DiffInMeans(OneDirection):
     """Difference of the class means as a direction.
 
     For each class c: v_c = mean of h over class c - mean over the others, m_c the point midway, and
@@ -31,15 +29,8 @@ class DiffInMeans(OneSite):
         control="random_direction",
     )
 
-    def __init__(self, layer: int | float = 0.5, pooling: Pooling = "last") -> None:
-        self.layer = layer
-        self.pooling = pooling
-
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         states = self.states(train, lab)
         inside, outside = class_means(states, train.truth, len(brief.classes))
         self.directions_ = Directions(inside - outside, (inside + outside) / 2, states)
         return self
-
-    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return self.directions_.score(self.states(asked, lab))

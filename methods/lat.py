@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.probing import Directions, OneSite, leading, signed
+from arena.probing import Directions, OneDirection, leading, signed
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 
-class Lat(OneSite):
+class Lat(OneDirection):
     """The leading direction of differences between random pairs of prompts, its sign set by the labels.
 
     The training rows are paired at random `shuffles` times; each difference of two states h [d] (residual stream at
@@ -26,8 +26,7 @@ class Lat(OneSite):
     meta = ContenderMeta("lat", version=1, family="method", access=("labels", "internals"), control="random_direction")
 
     def __init__(self, layer: int | float = 0.5, pooling: Pooling = "last", shuffles: int = 4) -> None:
-        self.layer = layer
-        self.pooling = pooling
+        super().__init__(layer, pooling)
         self.shuffles = shuffles
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
@@ -42,6 +41,3 @@ class Lat(OneSite):
         vectors = signed(component, states, train.truth, classes)
         self.directions_ = Directions(vectors, np.tile(states.mean(0), (classes, 1)), states)
         return self
-
-    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return self.directions_.score(self.states(asked, lab))

@@ -8,13 +8,13 @@ import numpy as np
 from sklearn.covariance import ledoit_wolf_shrinkage
 
 from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Pooling
-from arena.probing import Directions, OneSite, class_means
+from arena.probing import Directions, OneDirection, class_means
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 
-class MassMean(OneSite):
+class MassMean(OneDirection):
     """Mass-mean probe: the difference of the class means, whitened by the covariance within classes.
 
     For each class c: v_c = S^-1 (mean of h over class c - mean over the others), S = (1 - a) Cov + a tr(Cov)/d I
@@ -33,8 +33,7 @@ class MassMean(OneSite):
     )
 
     def __init__(self, layer: int | float = 0.5, pooling: Pooling = "last", shrinkage: float | str = "auto") -> None:
-        self.layer = layer
-        self.pooling = pooling
+        super().__init__(layer, pooling)
         self.shrinkage = shrinkage
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
@@ -43,9 +42,6 @@ class MassMean(OneSite):
         vectors = np.linalg.solve(self._covariance(states - inside[train.truth]), (inside - outside).T).T
         self.directions_ = Directions(vectors, (inside + outside) / 2, states)
         return self
-
-    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return self.directions_.score(self.states(asked, lab))
 
     def _covariance(self, centred: np.ndarray) -> np.ndarray:
         """Shrunk covariance, [d, d], positive definite."""

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.probing import Directions, OneSite, leading, signed
+from arena.contract import Brief, ContenderMeta, Examples
+from arena.probing import Directions, OneDirection, leading, signed
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 
-class PcaDirection(OneSite):
+class PcaDirection(OneDirection):
     """The first principal component of the training activations, its sign set by the labels.
 
     v = leading right singular vector of the centred states H [n, d]; for each class c
@@ -30,16 +30,9 @@ class PcaDirection(OneSite):
         control="random_direction",
     )
 
-    def __init__(self, layer: int | float = 0.5, pooling: Pooling = "last") -> None:
-        self.layer = layer
-        self.pooling = pooling
-
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         states, classes = self.states(train, lab), len(brief.classes)
         component = leading(states - states.mean(0))
         vectors = signed(component, states, train.truth, classes)
         self.directions_ = Directions(vectors, np.tile(states.mean(0), (classes, 1)), states)
         return self
-
-    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return self.directions_.score(self.states(asked, lab))

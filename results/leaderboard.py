@@ -6,12 +6,8 @@ given only to contenders that have every cell of the board; the others stand bel
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +15,6 @@ import numpy as np
 from results.metrics import METRICS, evaluate
 from results.record import Record, canonical
 from results.stats import (
-    FEWEST_FAMILIES,
-    FEWEST_GROUPS,
     Estimate,
     bootstrap_weights,
     difference,
@@ -247,109 +241,6 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     return leaves
 
 
-def rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """The leaderboard as data: one row per board, task (`all`: the aggregate), contender and metric."""
-    found = [s.row() for table in tables for s in table.scores]
-    return sorted(found, key=lambda r: tuple(str(r[f]) for f in ("track", "regime", "budget", "model", "half", "task")))
-
-
-def as_json(tables: Sequence[Table]) -> str:
-    return json.dumps(rows(tables), indent=1, allow_nan=False)
-
-
-def as_csv(tables: Sequence[Table]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows(tables))
-    return out.getvalue()
-
-
-def as_markdown(tables: Sequence[Table], versus: str = VERSUS) -> str:
-    return "\n\n".join(_markdown(table, versus) for table in tables) + "\n"
-
-
-def _markdown(t: Table, versus: str) -> str:
-    b = t.board
-    seeds = sorted({s.seeds for s in t.scores})
-    lines = [
-        f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget} · {b.half} half",
-        "",
-        f"AUROC with 95 % intervals; {len(t.tasks)} task(s), {' or '.join(map(str, seeds)) or 'no'} seed(s). "
-        + _what_intervals_say(t)
-        + " LM tokens (full-depth equivalents) and seconds are what a contender would have cost standing alone: "
-        "selection, fit and queries, mean over seeds, summed over tasks.",
-        "",
-    ]
-    compared = any(t.against(c, versus) for c in t.contenders)
-    gap = [f"less {versus}"] if compared else []
-    header = [
-        "#",
-        "contender",
-        "family",
-        "mean AUROC",
-        *gap,
-        *t.tasks,
-        "accuracy",
-        "ECE",
-        "LM tokens",
-        "seconds",
-        "uses",
-    ]
-    table = [header]
-    rank = 0
-    for contender in t.contenders:
-        rank += t.complete(contender)
-        line = _line(t, contender, str(rank) if t.complete(contender) else "–")
-        table.append([*line[:4], *([_gap(t.against(contender, versus))] if compared else []), *line[4:]])
-    lines += _aligned(table)
-    lines += _notes(t)
-    return "\n".join(lines)
-
-
-def _what_intervals_say(t: Table) -> str:
-    families = len(set(t.families.values()))
-    if families >= FEWEST_FAMILIES:
-        return f"The mean is over {families} task families, its interval for other families (t)."
-    few = "1 task family is" if families == 1 else f"{families} task families are"
-    return (
-        "The mean's interval is for these tasks with other examples and seeds: "
-        f"{few} too few to speak of other tasks ({FEWEST_FAMILIES} would do)."
-    )
-
-
-def _line(t: Table, contender: str, rank: str) -> list[str]:
-    every = t.find("all", contender)
-    accuracy, ece = t.find("all", contender, "accuracy"), t.find("all", contender, "ece")
-    own = [s for s in t.scores if s.contender == contender and s.metric == MAIN and s.task != "all"]
-    have, of = t.coverage[contender]
-    return [
-        rank,
-        contender,
-        own[0].family if own else "",
-        _cell(every) if every else f"{have}/{of} cells",
-        *(_cell(t.find(task, contender)) for task in t.tasks),
-        f"{accuracy.estimate.value:.3f}" if accuracy else "–",
-        f"{ece.estimate.value:.3f}" if ece else "–",
-        f"{every.lm_tokens:,.0f}" if every else "–",
-        f"{every.seconds:,.1f}" if every else "–",
-        ", ".join(t.access.get(contender, ())),
-    ]
-
-
-def _gap(found: tuple[float, float, float] | None) -> str:
-    return "–" if found is None else f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"
-
-
-def _cell(score: Score | None) -> str:
-    if score is None:
-        return "–"
-    e = score.estimate
-    if e.low is None or e.high is None:
-        return f"{e.value:.3f}"
-    return f"{e.value:.3f} [{e.low:.2f}, {e.high:.2f}]"
-
-
 def at_floor(t: Table) -> list[str]:
     """Tasks that were prompted and where no prompting contender's interval lies above chance."""
     prompting = [
@@ -363,49 +254,5 @@ def at_floor(t: Table) -> list[str]:
     return found
 
 
-def _notes(t: Table) -> list[str]:
-    lines = []
-    floor = at_floor(t)
-    if floor:
-        lines += ["", f"Prompt at floor (no claim is made against prompting there): {', '.join(floor)}."]
-    few = sorted({f"{s.task} ({s.groups})" for s in t.scores if s.task != "all" and s.groups < FEWEST_GROUPS})
-    if few:
-        lines += ["", f"Too few groups for a verdict (fewer than {FEWEST_GROUPS}): {', '.join(few)}."]
-    sizes = sorted({f"{s.task} {s.n} ({s.groups})" for s in t.scores if s.task != "all"})
-    lines += ["", f"Test rows (groups): {', '.join(sizes)}."]
-    incomplete = [c for c in t.contenders if not t.complete(c)]
-    if incomplete:
-        lines += ["", f"Not ranked, for lack of cells: {', '.join(incomplete)}."]
-    if t.failures:
-        lines += [
-            "",
-            "Cells without a result (run them again with resume=failed, or delete their records):",
-            "",
-            *(f"- {_escape(line)}" for line in t.failures),
-        ]
-    return lines
-
-
-def _aligned(table: list[list[str]]) -> list[str]:
-    """A Markdown table that also reads well as plain text."""
-    cells = [[_escape(c) for c in row] for row in table]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |" for row in cells]
-    return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
-
-
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
 def _round(value: float | None) -> float | None:
     return None if value is None or not np.isfinite(value) else round(float(value), 6)
-
-
-def write(tables: Sequence[Table], out: Path, versus: str = VERSUS) -> dict[str, str]:
-    """Writes leaderboard.md, .csv and .json into `out`; returns the three texts by format."""
-    texts = {"markdown": as_markdown(tables, versus), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
-    out.mkdir(parents=True, exist_ok=True)
-    for form, suffix in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
-        (out / f"leaderboard.{suffix}").write_text(texts[form])
-    return texts

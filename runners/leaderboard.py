@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arena.contract import FairfightError
-from results import leaderboard
+from results import leaderboard, render
 from results.record import Record
 from results.store import Store
 from runners.compose import composed
@@ -23,7 +23,7 @@ def command(overrides: list[str]) -> int:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
     tables = leaderboard.build(selected(config))
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = leaderboard.write(tables, out.expanduser(), config["versus"])
+    texts = render.write(tables, out.expanduser(), config["versus"])
     print(texts[config["format"]].rstrip("\n"))
     print(f"written: {out}/leaderboard.md, .csv, .json", file=sys.stderr)
     return 0

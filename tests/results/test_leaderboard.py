@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from results import figures, leaderboard
+from results import figures, leaderboard, render
 from results.metrics import METRICS
 from results.record import Record
 from tests.results.test_record import CELL, record
@@ -33,7 +33,7 @@ def records() -> list[Record]:
 
 
 def test_rows_have_the_promised_fields() -> None:
-    rows = json.loads(leaderboard.as_json(leaderboard.build(records())))
+    rows = json.loads(render.as_json(leaderboard.build(records())))
     promised = {
         "track",
         "task",
@@ -74,7 +74,7 @@ def test_nothing_is_imputed() -> None:
     assert table.coverage["patchy"] == (3, 4)
     assert table.find("all", "patchy") is None
     assert table.find("sst2", "patchy") is not None
-    text = leaderboard.as_markdown([table])
+    text = render.as_markdown([table])
     assert "3/4 cells" in text
     assert "Not ranked, for lack of cells: patchy." in text
     assert "cola x patchy, seed 1 (failed): It broke \\| &lt;b>here&lt;/b>" in text
@@ -86,7 +86,7 @@ def test_a_task_that_nobody_answered_unranks_nobody() -> None:
     (table,) = leaderboard.build([*(r for r in records() if r.status == "ok"), failed])
     assert "broken" not in table.tasks
     assert table.complete("strong")
-    assert "broken x strong, seed 0 (failed): Too small." in leaderboard.as_markdown([table])
+    assert "broken x strong, seed 0 (failed): Too small." in render.as_markdown([table])
 
 
 def test_cells_that_differ_in_more_are_never_in_one_column() -> None:
@@ -102,7 +102,7 @@ def test_regenerating_gives_the_same_bytes_whatever_the_order(tmp_path: Path) ->
     hashes = []
     for i, order in enumerate((records(), records()[::-1])):
         tables = leaderboard.build(order)
-        leaderboard.write(tables, tmp_path / str(i))
+        render.write(tables, tmp_path / str(i))
         for kind in figures.KINDS:
             figures.save(figures.draw(kind, tables[0], "auroc", 6.0), tmp_path / str(i), kind)
         files = sorted((tmp_path / str(i)).iterdir())
@@ -113,8 +113,8 @@ def test_regenerating_gives_the_same_bytes_whatever_the_order(tmp_path: Path) ->
 
 def test_csv_is_the_same_table() -> None:
     tables = leaderboard.build(records())
-    rows = list(csv.DictReader(io.StringIO(leaderboard.as_csv(tables))))
-    assert len(rows) == len(leaderboard.rows(tables))
+    rows = list(csv.DictReader(io.StringIO(render.as_csv(tables))))
+    assert len(rows) == len(render.rows(tables))
     assert rows[0]["track"] == "detect"
 
 
@@ -122,9 +122,7 @@ def test_too_few_groups_are_told() -> None:
     r = record()
     assert r.test is not None
     few = replace(r, test=replace(r.test, group=r.test.group // 4))
-    assert "Too few groups for a verdict (fewer than 20): sst2 (10)." in leaderboard.as_markdown(
-        leaderboard.build([few])
-    )
+    assert "Too few groups for a verdict (fewer than 20): sst2 (10)." in render.as_markdown(leaderboard.build([few]))
 
 
 @pytest.mark.parametrize("kind", figures.KINDS)
@@ -145,7 +143,7 @@ def test_a_task_where_prompting_is_at_the_floor_is_named() -> None:
         made.append(record(cell, "strong", 2.0))
     (table,) = leaderboard.build(made)
     assert leaderboard.at_floor(table) == ["cola"]
-    assert "Prompt at floor (no claim is made against prompting there): cola." in leaderboard.as_markdown([table])
+    assert "Prompt at floor (no claim is made against prompting there): cola." in render.as_markdown([table])
     (unasked,) = leaderboard.build([record(contender="strong", value=0.0)])
     assert leaderboard.at_floor(unasked) == []
 
@@ -165,8 +163,8 @@ def test_every_contender_is_laid_beside_one() -> None:
     interval = peer.confidence_interval()
     assert found[1:] == pytest.approx((interval.low, interval.high))
     assert table.against("strong", "strong") is None
-    assert "less linear_probe" in leaderboard.as_markdown([table])
-    assert "less strong" in leaderboard.as_markdown([table], versus="strong")
+    assert "less linear_probe" in render.as_markdown([table])
+    assert "less strong" in render.as_markdown([table], versus="strong")
     (few,) = leaderboard.build(made[:4])
     assert few.against("strong", "linear_probe") is None
-    assert "less linear_probe" not in leaderboard.as_markdown([few])
+    assert "less linear_probe" not in render.as_markdown([few])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results import leaderboard, pack
+from results import leaderboard, pack, render
 from results.record import Answers, Record
 from results.store import Store, StoreError
 from runners import cli
@@ -87,7 +87,7 @@ def test_packing_a_store_adds_to_what_is_packed(tmp_path: Path, capsys: pytest.C
     assert cli.main(["store", "pack", str(other.root), str(target.root)]) == 0
     assert "9 records" in capsys.readouterr().out
     assert sorted(r.key for r in target.records()) == sorted(r.key for r in many())  # a failure is not published
-    assert leaderboard.as_csv(leaderboard.build(target.records())).count("\n") > 9
+    assert render.as_csv(leaderboard.build(target.records())).count("\n") > 9
 
 
 def test_half_a_pack_of_another_writer_is_no_pack(tmp_path: Path) -> None:
