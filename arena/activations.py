@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from arena.cache import Cache, Cost, Shelf, digest
-from arena.contract import FairfightError, Site
+from arena.contract import NEURONS, FairfightError, Site
+from arena.dictionaries import Dictionaries
 from arena.models import LoadedModel, load, other_model, untrained
 
 VERSION = 1  # part of the cache's preimage: bump when the numbers change
@@ -31,11 +33,15 @@ class Stop(Exception):  # noqa: N818 - no error: it ends a pass
 
 
 class Reader:
-    """Turns prompts into activations, through the cache. One per model and process."""
+    """Turns prompts into activations, through the cache. One per model and process.
 
-    def __init__(self, loaded: LoadedModel, cache: Cache) -> None:
+    `dictionaries` are sparse autoencoders that it may be asked for, by name.
+    """
+
+    def __init__(self, loaded: LoadedModel, cache: Cache, dictionaries: Dictionaries | None = None) -> None:
         self.loaded = loaded
         self.cache = cache
+        self.dictionaries = dictionaries or Dictionaries({})
         self._ids: dict[tuple[str, bool], list[int]] = {}
         self._shelves: dict[str, Shelf] = {}
         self._others: dict[str, Reader] = {}
@@ -43,7 +49,7 @@ class Reader:
     @functools.cached_property
     def untrained(self) -> Reader:
         """The same architecture with random weights, before the same cache."""
-        return Reader(untrained(self.loaded), self.cache)
+        return Reader(untrained(self.loaded), self.cache, self.dictionaries)
 
     def other(self, model: str, revision: str) -> Reader:
         """Another model (a hub id or a local folder) before the same cache, loaded once."""
@@ -80,22 +86,34 @@ class Reader:
 
     def read(self, prompts: Sequence[str], sites: Iterable[Site]) -> None:
         """Makes sure that every site is cached for every prompt, in one pass per format."""
-        wanted = sorted(set(sites))
+        wanted = sorted(set(map(self.place, sites)))
         random = [site._replace(untrained=False) for site in wanted if site.untrained]
         if random:
             self.untrained.read(prompts, random)
             wanted = [site for site in wanted if not site.untrained]
+        unique = list(dict.fromkeys(prompts))
+        after = [site for site in wanted if self._follows(site)]
+        wanted = sorted({site._replace(features="") if self._follows(site) else site for site in wanted})
         for chat in (False, True):
             mine = [site for site in wanted if site.chat == chat]
             if mine:
-                self._read(list(dict.fromkeys(prompts)), mine, chat)
+                self._read(unique, mine, chat)
+        for site in after:
+            self._encode(unique, site)
 
     def get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
-        """One array per prompt: [d], or [tokens, d] for `tokens`; float32."""
+        """One float32 array per prompt: [d], [tokens, d] for `tokens`, [active, 2] (latent, value) for a dictionary."""
+        return self._get(prompts, self.place(site))
+
+    def under(self, prompts: Sequence[str], site: Site) -> np.ndarray:
+        """The states [n, d] that a dictionary's latents of the last token encode."""
+        return np.stack(self._get(prompts, self.place(site)._replace(features="")))
+
+    def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         rows = [digest(prompt) for prompt in prompts]
         for _ in range(2):  # another process may trim the cache between reading and getting
             self.read(prompts, [site])
-            found = self.shelf("activations", site.chat).find(_column(site), rows)
+            found = self._shelf(site).find(_column(site), rows)
             if len(found) == len(set(rows)):
                 return [found[row] for row in rows]
         raise FairfightError(
@@ -103,13 +121,58 @@ class Reader:
             f"prompts; raise cache.max_gb."
         )
 
+    def stream(
+        self, prompts: Sequence[str], layers: Sequence[int]
+    ) -> Iterator[tuple[list[int], list[list[np.ndarray]]]]:
+        """Residual streams past the cache, for training: per batch its rows, and for each layer one array
+        [tokens, d] float32 per row (the first token included)."""
+        ids = {i: self.ids(prompt) for i, prompt in enumerate(prompts)}
+        for batch in batches(ids, self.loaded.device):
+            yield batch, self._pass([ids[i] for i in batch], [Site(layer, "tokens") for layer in layers])
+
+    def place(self, site: Site) -> Site:
+        """The site with its dictionary's layer."""
+        if site.features in {"", NEURONS}:
+            return site
+        dictionary = self.dictionaries[site.features]
+        width = self.loaded.model.config.get_text_config(decoder=True).hidden_size
+        if dictionary.d_in != width or dictionary.layer >= self.loaded.layers:
+            raise FairfightError(
+                f"The dictionary {dictionary.location} reads {dictionary.d_in} dimensions after block "
+                f"{dictionary.layer}, and {self.loaded.name} has {width} in {self.loaded.layers} blocks; it was "
+                f"trained on another model: choose another with dictionaries=..."
+            )
+        return site._replace(layer=dictionary.layer)
+
+    def _follows(self, site: Site) -> bool:
+        """Whether a dictionary's latents follow from one state that is worth caching by itself."""
+        return site.features not in {"", NEURONS} and site.pooling == "last"
+
+    def _shelf(self, site: Site) -> Shelf:
+        if site.features in {"", NEURONS}:
+            return self.shelf("activations", site.chat)
+        content = self.dictionaries[site.features].content
+        states = self.shelf("activations", site.chat).preimage
+        return self.named_shelf(f"latents-{site.chat}-{content}", {**states, "kind": "latents", "dictionary": content})
+
+    def _encode(self, prompts: list[str], site: Site) -> None:
+        """Caches a dictionary's latents of states that are cached."""
+        shelf, column = self._shelf(site), _column(site)
+        rows = [digest(prompt) for prompt in prompts]
+        found = shelf.find(column, rows)
+        missing = [prompt for prompt, row in zip(prompts, rows, strict=True) if row not in found]
+        if not missing:
+            return
+        start = time.perf_counter()
+        values = _pairs(self.dictionaries[site.features].encode_sparse(self.under(missing, site)))
+        shelf.put([digest(p) for p in missing], {column: values}, Cost(len(missing), time.perf_counter() - start))
+
     def _read(self, prompts: list[str], sites: list[Site], chat: bool) -> None:
-        shelf = self.shelf("activations", chat)
         rows = [digest(prompt) for prompt in prompts]
         missing: set[int] = set()
         absent = []
         for site in sites:
-            found = shelf.find(_column(site), rows)
+            found = self._shelf(site).find(_column(site), rows)
             gaps = {i for i, row in enumerate(rows) if row not in found}
             if gaps:
                 absent.append(site)
@@ -126,27 +189,39 @@ class Reader:
                     pooled = self._pass([ids[i] for i in batch], absent)
                     answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
                     bar.update(sum(len(ids[i]) for i in batch))
-                columns = {_column(s): [answers[i][k] for i in shard] for k, s in enumerate(absent)}
-                self._refuse_non_finite(columns)
                 tokens = sum(len(ids[i]) for i in shard)
                 cost = Cost(tokens * blocks, time.perf_counter() - start, self.loaded.device)
-                shelf.put([rows[i] for i in shard], columns, cost)
+                places: dict[str, tuple[Shelf, dict[str, list[np.ndarray]]]] = {}
+                for k, site in enumerate(absent):
+                    place = self._shelf(site)
+                    _, columns = places.setdefault(str(place.folder), (place, {}))
+                    columns[_column(site)] = [answers[i][k] for i in shard]
+                for place, columns in places.values():
+                    self._refuse_non_finite(columns)
+                    place.put([rows[i] for i in shard], columns, cost)
 
     @torch.inference_mode()
     def _pass(self, ids: list[list[int]], sites: list[Site]) -> list[list[np.ndarray]]:
         """One forward pass over a padded batch; for each site one float32 array per row."""
         batch, lengths = pad(ids, self.loaded.device)
-        kept: dict[int, torch.Tensor] = {}
+        states: dict[int, torch.Tensor] = {}
+        neurons: dict[int, torch.Tensor] = {}
         deepest = max(site.layer for site in sites)
 
         def keep(layer: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            kept[layer] = output if isinstance(output, torch.Tensor) else output[0]
+            states[layer] = output if isinstance(output, torch.Tensor) else output[0]
             if layer == deepest:
                 raise Stop
 
         hooks = [
             self.loaded.blocks[layer].register_forward_hook(lambda _, __, out, layer=layer: keep(layer, out))
             for layer in {site.layer for site in sites}
+        ]
+        hooks += [
+            self.loaded.mlp_out(layer).register_forward_pre_hook(
+                lambda _, inputs, layer=layer: neurons.update({layer: inputs[0]})
+            )
+            for layer in {site.layer for site in sites if site.features == NEURONS}
         ]
         try:
             self.loaded.model.base_model(input_ids=batch, use_cache=False)
@@ -155,7 +230,15 @@ class Reader:
         finally:
             for hook in hooks:
                 hook.remove()
-        return [_pool(kept[site.layer], lengths, site.pooling) for site in sites]
+        pooled = []
+        for site in sites:
+            kept = (neurons if site.features == NEURONS else states)[site.layer]
+            if site.features in {"", NEURONS}:
+                pooled.append(_pool(kept, lengths, site.pooling))
+            else:
+                texts = [row[:length].float().cpu().numpy() for row, length in zip(kept, lengths, strict=True)]
+                pooled.append(_pairs(self.dictionaries[site.features].pooled(texts, site.pooling)))
+        return pooled
 
     def _tokenize(self, prompt: str, chat: bool) -> list[int]:
         tokenizer = self.loaded.tokenizer
@@ -244,7 +327,14 @@ def _pool(hidden: torch.Tensor, lengths: list[int], pooling: str) -> list[np.nda
 
 
 def _column(site: Site) -> str:
-    return f"{site.layer}.{site.pooling}"
+    neurons = f".{NEURONS}" if site.features == NEURONS else ""
+    return f"{site.layer}.{site.pooling}{neurons}"
+
+
+def _pairs(latents: csr_array) -> list[np.ndarray]:
+    """Sparse rows as one array [active, 2] each: latent and value."""
+    pairs = np.stack([latents.indices.astype(np.float32), latents.data.astype(np.float32)], axis=1)
+    return np.split(pairs, latents.indptr[1:-1])
 
 
 def _kind(device: str) -> str:

@@ -34,16 +34,24 @@ class Site(NamedTuple):
     `last` is the last token; `mean` and `max` run over all tokens but the first, which carries the
     attention sink's massive norm; `tokens` keeps them all. `chat` reads the prompt as a user's turn
     of the chat template, up to where the model would answer. `untrained` reads the same architecture with
-    random weights.
+    random weights. `features` reads something else at each token, before pooling: `neurons` are the block's MLP
+    activations, any other name is a dictionary's latents (`latents`), whose own layer counts.
     """
 
     layer: int
     pooling: Pooling = "last"
     chat: bool = False
     untrained: bool = False
+    features: str = ""
 
 
 Sites = frozenset[Site]
+NEURONS = "neurons"
+
+
+def latents(dictionary: str, pooling: Pooling = "last") -> Site:
+    """Where a dictionary's latents are read; the dictionary, not the site, knows at which layer."""
+    return Site(0, pooling, features=dictionary)
 
 
 @dataclass(frozen=True)

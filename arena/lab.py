@@ -8,13 +8,15 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from arena.cache import digest
-from arena.contract import Site
+from arena.contract import Pooling, Site, latents
 from arena.meter import Meter
 
 if TYPE_CHECKING:
     from arena.activations import Reader
+    from arena.dictionary import Dictionary
     from arena.training import Trainee
 
 T = TypeVar("T")
@@ -35,6 +37,8 @@ class Lab:
         self.rng = np.random.default_rng(seed)
         self._once: OrderedDict[Hashable, Any] = OrderedDict()
         self._untrained: Lab | None = None
+        self._recoded: Lab | None = None
+        self._variant = ""
         self._share = 1.0  # work of this model's blocks in blocks of the model under study
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -56,6 +60,14 @@ class Lab:
             self._untrained = view
         self._untrained.rng = self.rng
         return self._untrained
+
+    def recoded(self, variant: str) -> Lab:
+        """The same lab with another variant of every dictionary: `random0` or `shuffled0` (the digit: a seed)."""
+        if self._recoded is None or self._recoded._variant != f"@{variant}":
+            self._recoded = copy.copy(self)
+            self._recoded._variant, self._recoded._once = f"@{variant}", OrderedDict()
+        self._recoded.rng = self.rng
+        return self._recoded
 
     def other(self, model: str, revision: str = "main") -> Lab:
         """A lab before another model (a hub id or a local folder); its work is charged by its weights' share."""
@@ -94,6 +106,42 @@ class Lab:
     def token_activations(self, prompts: Sequence[str], layer: int, chat: bool = False) -> list[np.ndarray]:
         """Residual stream after block `layer` at every token (the first included): n arrays [tokens, d]."""
         return self._get(prompts, Site(layer, "tokens", chat))
+
+    def latents(self, prompts: Sequence[str], dictionary: str, pooling: Pooling = "last") -> csr_array:
+        """A dictionary's latents at its own site, [n, d_sae] float32; `mean` and `max` pool over tokens after encoding.
+
+        Encoding is charged as LM work by its weights' share of a block's.
+        """
+        code = self.dictionary(dictionary)
+        pairs = self._get(prompts, latents(dictionary + self._variant, pooling))
+        with self.meter.door():
+            share = code.d_in * code.d_sae / self._reader.loaded.block_weights * self.layers
+            rate = self._reader.shelf("activations", chat=False).rate(self._reader.loaded.device)
+            for prompt in dict.fromkeys(prompts):
+                tokens = 1 if pooling == "last" else len(self._reader.ids(prompt))
+                self._charge(f"{self._who}encode:{code.content}:{digest(prompt)}", tokens, share, rate)
+        indptr = np.cumsum([0, *map(len, pairs)], dtype=np.int32)
+        flat = np.concatenate(pairs)
+        return csr_array((flat[:, 1], flat[:, 0].astype(np.int32), indptr), shape=(len(pairs), code.d_sae))
+
+    def reconstruction(self, prompts: Sequence[str], dictionary: str, error: bool = False) -> np.ndarray:
+        """What a dictionary keeps of the state at the last token, or loses (`error`), [n, d] float32."""
+        import torch
+
+        code = self.dictionary(dictionary)
+        codes = self.latents(prompts, dictionary)
+        with self.meter.door(), torch.inference_mode():
+            states = self._reader.under(prompts, latents(dictionary + self._variant))
+            like = torch.from_numpy(states).to(self._reader.loaded.device)
+            kept = code.decode(torch.from_numpy(codes.toarray()).to(like), like).cpu().numpy()
+        return np.asarray(states - kept if error else kept)
+
+    def dictionary(self, name: str) -> Dictionary:
+        """A dictionary by name: to decode, and to read its directions. Its training is noted as amortised."""
+        with self.meter.door():
+            code = self._reader.dictionaries[name + self._variant]
+        self.meter.amortise(code.content, int(code.card.get("training_tokens", 0)))
+        return code
 
     def logprobs(self, prompts: Sequence[str], continuations: Sequence[str], chat: bool = True) -> np.ndarray:
         """log p(continuation | prompt), [n, continuations] float32, in nats, summed over tokens.
@@ -206,16 +254,17 @@ class Lab:
         loaded = self._reader.loaded
         return "untrained " if loaded.untrained else "" if self._share == 1.0 else f"{loaded.identity.id} "
 
-    def _charge(self, piece: str, tokens: int, blocks: int, rate: float) -> None:
+    def _charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         self.meter.charge(piece, tokens, blocks * self._share, rate / self._share)
 
     def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         with self.meter.door():
             values = self._reader.get(prompts, site)
             rate = self._reader.shelf("activations", site.chat).rate(self._reader.loaded.device)
+            blocks = self._reader.place(site).layer + 1
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt, site.chat))
-                self._charge(f"{self._who}read:{site.chat}:{digest(prompt)}", tokens, site.layer + 1, rate)
+                self._charge(f"{self._who}read:{site.chat}:{digest(prompt)}", tokens, blocks, rate)
         self.meter.check()
         return values
 

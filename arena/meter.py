@@ -61,6 +61,7 @@ class Meter:
         self.max_lm_tokens = max_lm_tokens
         self.ledgers: dict[str, Ledger] = {TOTAL: Ledger()}
         self._open: list[Ledger] = []
+        self.amortised: dict[str, int] = {}  # content of a trained dictionary -> tokens it was trained on
         self._inside = 0.0
         self._passes = 0
 
@@ -103,6 +104,11 @@ class Meter:
             ledger.backward_tokens += tokens if backward else 0
             ledger.trained_parameters = max(ledger.trained_parameters, parameters)
 
+    def amortise(self, content: str, tokens: int) -> None:
+        """Notes the use of what was trained once for every task: shown beside the charges, never among them."""
+        if tokens:
+            self.amortised[content] = tokens
+
     def ask(self, piece: str, tokens: int, rate: float) -> None:
         """One question to an endpoint, which counts its own tokens; `rate` is in seconds per token."""
         for ledger in self._open:
@@ -121,5 +127,6 @@ class Meter:
         """Every phase's charges, the total, and the peak memory of the process so far in MiB."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {name: ledger.summary(self.layers) for name, ledger in self.ledgers.items()} | {
-            "peak_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+            "amortised_tokens": sum(self.amortised.values()),
+            "peak_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)),
         }

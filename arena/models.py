@@ -77,6 +77,17 @@ class LoadedModel:
         """Parameters of the decoder blocks."""
         return sum(p.numel() for p in self.blocks.parameters())
 
+    def mlp_out(self, layer: int) -> torch.nn.Module:
+        """The last linear map of a block's MLP, whose input are its neurons' activations."""
+        for name, module in self.blocks[layer].named_children():
+            if name in {"mlp", "feed_forward", "ffn"}:
+                linear = [m for m in module.children() if hasattr(m, "weight") and m.weight.ndim == 2]
+                if linear:
+                    return linear[-1]
+        raise FairfightError(
+            f"No dense MLP was found in block {layer} of {type(self.model).__name__}; its neurons cannot be read."
+        )
+
     @property
     def final_norm(self) -> torch.nn.Module:
         """The norm between the last block and the unembedding: the one normalisation outside the blocks."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse.linalg import svds
+from sklearn.linear_model import LogisticRegression
 
 from arena.contract import Examples, Pooling, Site, Sites, depth
 
@@ -76,6 +77,11 @@ def decompose(states: np.ndarray, standardise: bool = True) -> Decomposition:
     u = vectors if wide else z @ vectors / values
     directions = (z.T @ vectors / values).T if wide else vectors.T
     return Decomposition(mean, scale, u, values, directions)
+
+
+def logistic(C: float) -> LogisticRegression:
+    """L2 logistic regression, solved to a tenth of scikit-learn's tolerance."""
+    return LogisticRegression(C=C, max_iter=1000, tol=1e-5)
 
 
 def leading(states: np.ndarray) -> np.ndarray:

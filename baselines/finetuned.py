@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from arena.contract import Brief, Examples, Site, Sites
-from arena.probing import decompose
+from arena.probing import decompose, logistic
 from arena.training import Course, Trainee
-from baselines.linear_probe import logistic
 
 if TYPE_CHECKING:
     from arena.lab import Lab

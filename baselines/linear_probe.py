@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 
 from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.probing import OneSite, decompose
+from arena.probing import OneSite, decompose, logistic
 from arena.scores import margins
 
 if TYPE_CHECKING:
@@ -50,8 +50,3 @@ class LinearProbe(OneSite):
         states = self.states(asked, lab)
         features = self.basis_.rotate(states) if self.standardise else states.astype(np.float32)
         return margins(self.model_, features, self.classes_)
-
-
-def logistic(C: float) -> LogisticRegression:
-    """L2 logistic regression, solved to a tenth of scikit-learn's tolerance."""
-    return LogisticRegression(C=C, max_iter=1000, tol=1e-5)

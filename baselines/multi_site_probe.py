@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, Pooling, Site, Sites, depth
-from arena.probing import decompose
+from arena.probing import decompose, logistic
 from arena.scores import margins
-from baselines.linear_probe import logistic
 
 if TYPE_CHECKING:
     from arena.lab import Lab

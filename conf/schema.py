@@ -37,6 +37,7 @@ class RunConfig:
     model: ModelSpec = MISSING
     regime: Regime = MISSING
     budget: Budget = MISSING
+    dictionaries: dict[str, str] = field(default_factory=dict)  # sparse autoencoders of the model: name -> location
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     name: str = "adhoc"  # of the experiment; groups runs in W&B, changes no result

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
+from arena.dictionaries import Dictionaries
+from arena.dictionary import identify
 from arena.models import ModelIdentity
 from results.record import Cell
 from runners.compose import options, plain, raw
@@ -127,8 +129,27 @@ def _prefixed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{_INNER}{k}": v for k, v in values.items()}
 
 
+def dictionaries_of(contender: Contender, known: Dictionaries) -> dict[str, str]:
+    """Content of every dictionary that the contender's trials may read, by name."""
+    named = [
+        value
+        for param, default in contender.params.items()
+        if param.removeprefix(_INNER) == "dictionary"
+        for value in [default, *contender.grid.get(param, ())]
+    ]
+    return {f"dictionary {name}": identify(known.locate(name)).content for name in named}
+
+
 def cell(
-    task: Task, contender: Contender, model: ModelIdentity, regime: Regime, budget: Budget, *, half: str, seed: int
+    task: Task,
+    contender: Contender,
+    model: ModelIdentity,
+    regime: Regime,
+    budget: Budget,
+    dictionaries: Dictionaries,
+    *,
+    half: str,
+    seed: int,
 ) -> Cell:
     """The identity of one run."""
     if half not in HALVES:
@@ -154,7 +175,7 @@ def cell(
         budget=asdict(budget),
         half=half,
         seed=seed,
-        contents=contents,
+        contents=contents | dictionaries_of(contender, dictionaries),
     )
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from arena.assets import cache_dir
 from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Part, Regime, Split, Task
+from arena.dictionaries import Dictionaries
 from arena.lab import Lab, cut
 from arena.meter import Meter
 from arena.models import ModelIdentity, ModelSpec
@@ -51,13 +52,24 @@ class Column:
     budget: Budget
     half: str
     seeds: Sequence[int]
+    dictionaries: Mapping[str, str] = field(default_factory=dict)
 
     def cells(self) -> dict[str, tuple[Cell, Contender]]:
         """Every cell by key, seeds outermost."""
         made = {}
+        known = Dictionaries(self.dictionaries)
         for seed in self.seeds:
             for contender in self.contenders:
-                c = cell(self.task, contender, self.identity, self.regime, self.budget, half=self.half, seed=seed)
+                c = cell(
+                    self.task,
+                    contender,
+                    self.identity,
+                    self.regime,
+                    self.budget,
+                    known,
+                    half=self.half,
+                    seed=seed,
+                )
                 made[key(c)] = (c, contender)
         return made
 
@@ -82,7 +94,7 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
     cells = column.cells()
     name = column.task.meta.name
     try:
-        reader = _reader(column.model, cache.dir, cache.max_gb)
+        reader = _reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb)
     except Exception as error:  # whatever the set-up met, the sweep goes on and the records say it
         for k in keys:
             c, contender = cells[k]
@@ -258,14 +270,17 @@ def _asked(part: Part, half: str) -> Examples:
 
 
 @functools.lru_cache(maxsize=1)
-def _reader(model: ModelSpec, cache_root: str | None, max_gb: float) -> Reader:
+def _reader(
+    model: ModelSpec, dictionaries: tuple[tuple[str, str], ...], cache_root: str | None, max_gb: float
+) -> Reader:
     """The loaded model; jobs of one process that share it load it once."""
     from arena.activations import Reader
     from arena.cache import Cache
     from arena.models import load
 
     root = Path(cache_root).expanduser() if cache_root else cache_dir() / "activations"
-    return Reader(load(model), Cache(root, max_gb))
+    loaded = load(model)
+    return Reader(loaded, Cache(root, max_gb), Dictionaries(dict(dictionaries), loaded.device))
 
 
 def _track(name: str) -> Any:

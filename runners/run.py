@@ -69,6 +69,7 @@ def make(frame: dict[str, Any]) -> Column:
         budget=Budget(**frame["budget"]),
         half=frame["half"],
         seeds=frame["seeds"],
+        dictionaries=frame["dictionaries"],
     )
 
 

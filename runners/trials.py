@@ -12,7 +12,7 @@ from scipy.stats import qmc
 
 from results.record import canonical
 
-_SITE = ("pooling", "layer", "layers")
+_SITE = ("pooling", "layer", "layers", "dictionary")
 
 
 def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import pytest
 from arena.activations import Reader
 from arena.cache import Cache
 from arena.contract import Brief, Examples
+from arena.dictionaries import Dictionaries
 from arena.lab import Lab
 from arena.meter import Meter
 from arena.models import LoadedModel, ModelSpec, load
@@ -75,9 +76,38 @@ def tiny(tiny_spec: ModelSpec) -> LoadedModel:
     return load(tiny_spec)
 
 
+@pytest.fixture(scope="session")
+def tiny_dictionaries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Random TopK dictionaries (64 latents, 8 active) and bases for the tiny model, in SAELens' format."""
+    from safetensors.numpy import save_file
+
+    rng = np.random.default_rng(3)
+    locations = {}
+    for name, layer in (("early", 0), ("middle", 0), ("late", 1)):
+        for kind, width in (("", 64), ("_pca", 32), ("_ica", 32)):
+            folder = tmp_path_factory.mktemp(f"{name}{kind}")
+            encoder = rng.normal(size=(32, width)).astype(np.float32)
+            weights = {
+                "W_enc": encoder,
+                "W_dec": np.ascontiguousarray(encoder.T) / 32,
+                "b_dec": rng.normal(size=32).astype(np.float32),
+            }
+            cfg = {"d_in": 32, "d_sae": width, "dtype": "float32", "metadata": {"hook_name": f"model.layers.{layer}"}}
+            if kind:
+                cfg["architecture"] = "linear"
+            else:
+                cfg |= {"architecture": "topk", "k": 8, "normalize_activations": "none", "apply_b_dec_to_input": True}
+                weights["b_enc"] = rng.normal(size=width).astype(np.float32)
+            save_file(weights, folder / "sae_weights.safetensors")
+            (folder / "cfg.json").write_text(json.dumps(cfg))
+            (folder / "card.json").write_text(json.dumps({"training_tokens": 1000, "l0": 8.0}))
+            locations[f"{name}{kind}"] = str(folder)
+    return locations
+
+
 @pytest.fixture
-def reader(tiny: LoadedModel, tmp_path: Path) -> Reader:
-    return Reader(tiny, Cache(tmp_path / "activations"))
+def reader(tiny: LoadedModel, tiny_dictionaries: dict[str, str], tmp_path: Path) -> Reader:
+    return Reader(tiny, Cache(tmp_path / "activations"), Dictionaries(tiny_dictionaries))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,15 +11,19 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
-from arena.contract import Examples, FairfightError, Site
+from arena.contract import Examples, FairfightError, Site, latents
+from arena.dictionaries import Dictionaries
+from arena.dictionary import identify
 from arena.lab import Lab
 from arena.training import Course
 from baselines.few_shot import FewShot
 from baselines.finetuned import Head
 from baselines.linear_probe import LinearProbe
 from baselines.lora import Lora
+from baselines.random_sae import RandomSae
 from baselines.soft_prompt import SoftPrompt
 from baselines.surface import Surface
 from baselines.untrained_model import UntrainedModel
@@ -27,6 +33,12 @@ from methods.lat import Lat
 from methods.logit_lens import LogitLens
 from methods.mass_mean import MassMean
 from methods.pca_direction import PcaDirection
+from methods.sae.sae_all import SaeAll
+from methods.sae.sae_latent import SaeLatent, aurocs
+from methods.sae.sae_max_pool import SaeMaxPool
+from methods.sae.sae_probe import SaeProbe
+from methods.sae.sae_reconstruction import SaeReconstruction
+from methods.sae.sae_residual import SaeResidual
 from results.metrics import auroc
 from runners import build
 from runners.compose import raw
@@ -276,3 +288,55 @@ def test_the_same_seed_trains_the_same(lab: Lab) -> None:
         lab.reseed(5)
         answers.append(Lora(epochs=1).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab))
     np.testing.assert_array_equal(*answers)
+
+
+def test_a_latent_is_chosen_by_auroc_on_train(lab: Lab) -> None:
+    codes = lab.latents(TRAIN.prompts, "late", "max").toarray()
+    areas = np.array([roc_auc_score(TRAIN.truth, column) for column in codes.T])
+    np.testing.assert_allclose(aurocs(codes, TRAIN.truth, 2), [1 - areas, areas])
+    pooled = SaeMaxPool("late").fit(TRAIN, BRIEF, lab)
+    assert pooled.latents_.tolist() == [areas.argmin(), areas.argmax()]
+    signed = SaeLatent("late", "max").fit(TRAIN, BRIEF, lab)
+    assert signed.latents_.tolist() == [np.abs(areas - 0.5).argmax()] * 2
+    best = margin(signed.score(TRAIN.unlabelled(), lab))
+    assert roc_auc_score(TRAIN.truth, best) == pytest.approx(np.abs(areas - 0.5).max() + 0.5)
+
+
+def test_the_sparse_probe_with_every_latent_is_the_probe_on_all(lab: Lab) -> None:
+    few = SaeProbe("late", "max", k=64, penalty="l1", C=1.0).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    whole = SaeAll("late", "max", C=1.0).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    assert np.corrcoef(margin(few), margin(whole))[0, 1] > 0.999
+
+
+def test_the_random_dictionary_reads_other_latents_under_the_same_rule(lab: Lab) -> None:
+    made = RandomSae(of=SaeProbe("late", "max", k=5), draw=3)
+    assert made.wants(lab.layers) == {latents("late@random3", "max")}
+    direct = SaeProbe("late@random3", "max", k=5).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    np.testing.assert_array_equal(made.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab), direct)
+
+
+def test_reconstruction_and_error_are_probed_apart(lab: Lab) -> None:
+    kept, lost = SaeReconstruction("late"), SaeResidual("late")
+    np.testing.assert_allclose(
+        kept.states(TRAIN, lab) + lost.states(TRAIN, lab), lab.activations(TRAIN.prompts, Site(1)), atol=1e-4
+    )
+    assert np.linalg.matrix_rank(lost.states(TRAIN, lab)) > 8
+    scores = [m.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab) for m in (kept, lost)]
+    assert not np.allclose(*scores)
+
+
+def test_a_record_s_key_knows_the_content_of_every_dictionary_of_the_grid(
+    tiny_dictionaries: dict[str, str], tmp_path: Path
+) -> None:
+    wrapped = build.contenders({"random_sae": raw("contender", "random_sae")}, [])[0]
+    known = Dictionaries(tiny_dictionaries)
+    contents = build.dictionaries_of(wrapped, known)
+    assert contents == {
+        f"dictionary {slot}": identify(tiny_dictionaries[slot]).content for slot in ("middle", "early", "late")
+    }
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(tiny_dictionaries["late"], copy)
+    moved = Dictionaries({**tiny_dictionaries, "late": str(copy)})
+    assert build.dictionaries_of(wrapped, moved) == contents
+    (copy / "cfg.json").write_text((copy / "cfg.json").read_text().replace('"k": 8', '"k": 9'))
+    assert build.dictionaries_of(wrapped, Dictionaries({**tiny_dictionaries, "late": str(copy)})) != contents

@@ -1,0 +1,18 @@
+"""The control that a dictionary's training matters: any contender on latents, with random weights."""
+
+from __future__ import annotations
+
+from arena.contract import ContenderMeta
+from baselines.recoded import Recoded
+
+
+class RandomSae(Recoded):
+    """Another contender (`of`) on a dictionary of random unit directions.
+
+    As wide as the trained one and as sparse (as many latents active per token), centred as it is, its decoder the
+    encoder's transpose. What the contender scores [n, classes] is told by sparse random features. The wrapped
+    contender's grid and path are this one's. Source: random-weight SAEs as a control, as in Heap et al. 2025.
+    """
+
+    meta = ContenderMeta("random_sae", version=1, family="control", access=("labels", "internals"))
+    variant = "random"

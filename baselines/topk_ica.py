@@ -1,0 +1,18 @@
+"""The sparse probe's opponent on the independent components of the SAE's own corpus."""
+
+from __future__ import annotations
+
+from arena.contract import ContenderMeta
+from arena.selection import FewLatents
+
+
+class TopkIca(FewLatents):
+    """Logistic regression on the k independent components whose class means differ most.
+
+    The rule of `sae_probe` (selection, scaling, penalties, the same k) on the independent components (FastICA,
+    Hyvarinen and Oja 2000) of the activations that the SAE was trained on; centred on train. Scores [n, classes] are
+    margins. Source: the ICA baseline of Cunningham et al. 2023.
+    """
+
+    meta = ContenderMeta("topk_ica", version=1, family="baseline", access=("labels", "internals", "unlabelled text"))
+    centred = True

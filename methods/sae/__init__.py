@@ -1,0 +1,1 @@
+"""Sparse autoencoders: contenders on their latents, training and the dictionaries that ship."""

@@ -1,0 +1,73 @@
+"""One latent as a detector."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from scipy.stats import rankdata
+
+from arena.contract import Brief, ContenderMeta, Examples, Pooling
+from arena.selection import Coded
+
+if TYPE_CHECKING:
+    from arena.lab import Lab
+
+_CHUNK = 1024  # latents ranked at once: bounds memory for wide dictionaries
+
+
+class SaeLatent(Coded):
+    """The single SAE latent that tells a class best on train.
+
+    For each class c the latent with the largest |AUROC - 1/2| of c against the rest on the training rows; its sign
+    is where that AUROC lies, and score[c] = sign (f - mean f) / sd(f), both over train: [n, classes]. Nothing else
+    is fitted. f is read at the last token or pooled over tokens after encoding. Source: single-latent probes (Gao et al. 2024;
+    SAEBench's sparse probing at k = 1, Karvonen et al. 2025).
+    """
+
+    meta = ContenderMeta(
+        "sae_latent",
+        version=1,
+        family="method",
+        access=("labels", "internals", "unlabelled text"),
+        control="random_sae",
+    )
+
+    signed = True
+
+    def __init__(self, dictionary: str = "middle", pooling: Pooling = "last") -> None:
+        self.dictionary = dictionary
+        self.pooling = pooling
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        codes = self.codes(train, lab).tocsc()
+        areas = np.concatenate(
+            [
+                aurocs(codes[:, start : start + _CHUNK].toarray(), train.truth, len(brief.classes))
+                for start in range(0, codes.shape[1], _CHUNK)
+            ],
+            axis=1,
+        )
+        gain = areas - 0.5
+        self.latents_ = np.argmax(np.abs(gain) if self.signed else gain, axis=1)
+        chosen = codes[:, self.latents_].toarray()
+        towards = np.sign(gain[np.arange(len(gain)), self.latents_])
+        self.means_ = chosen.mean(0)
+        self.weights_ = np.where(towards == 0, 1.0, towards) / np.maximum(chosen.std(0), 1e-12)
+        return self
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        return np.asarray((self.codes(asked, lab)[:, self.latents_].toarray() - self.means_) * self.weights_)
+
+
+def aurocs(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """AUROC of every feature for every class against the rest, [classes, m], ties counted half; 1/2 for an absent
+    class."""
+    ranks = rankdata(features, axis=0)
+    found = np.full((classes, features.shape[1]), 0.5)
+    for c in range(classes):
+        inside = labels == c
+        n, rest = int(inside.sum()), int((~inside).sum())
+        if n and rest:
+            found[c] = (ranks[inside].sum(0) - n * (n + 1) / 2) / (n * rest)
+    return found

@@ -1,0 +1,33 @@
+"""A linear probe on what a dictionary loses of the residual stream."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from arena.contract import ContenderMeta
+from methods.sae.sae_reconstruction import SaeReconstruction
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from arena.contract import Examples
+    from arena.lab import Lab
+
+
+class SaeResidual(SaeReconstruction):
+    """L2 logistic regression on the dictionary's error at the last token, h - decode(encode(h)) [d].
+
+    As `sae_reconstruction` in all else; scores [n, classes] are margins. Source: Engels et al. 2024 (dark matter of
+    SAEs).
+    """
+
+    meta = ContenderMeta(
+        "sae_residual",
+        version=1,
+        family="method",
+        access=("labels", "internals", "unlabelled text"),
+        control="sae_shuffled",
+    )
+
+    def states(self, examples: Examples, lab: Lab) -> np.ndarray:
+        return lab.reconstruction(examples.prompts, self.dictionary, error=True).astype(float)

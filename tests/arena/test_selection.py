@@ -1,0 +1,174 @@
+"""Choosing few features by one rule, against what can be worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from arena.contract import NEURONS, FairfightError, Site, latents
+from arena.dictionaries import Dictionaries
+from arena.dictionary import load
+from arena.lab import Lab
+from arena.meter import Meter
+from arena.selection import rank, sparse_logistic
+from tests.conftest import examples
+
+LABELS = np.array([0, 0, 0, 1, 1, 1])
+FEATURES = np.array(
+    [  # fires evenly; on class 1 alone; on both, more on 0; never
+        [5.0, 0.0, 6.0, 0.0],
+        [5.0, 0.0, 6.0, 0.0],
+        [5.0, 0.0, 0.0, 0.0],
+        [5.0, 2.0, 0.0, 0.0],
+        [5.0, 4.0, 3.0, 0.0],
+        [5.0, 0.0, 0.0, 0.0],
+    ]
+)
+
+
+def test_latents_are_ranked_by_the_gap_of_class_means_in_units_of_their_mean_activation() -> None:
+    ranked = rank(csr_array(FEATURES), LABELS, 2, centred=False)
+    np.testing.assert_allclose(ranked.scale, [5, 3, 5, np.inf])
+    gaps = [0, (2 + 4) / 3 / 3, abs(12 / 3 - 3 / 3) / 5, 0]
+    assert ranked.order.tolist() == np.argsort(-np.array(gaps), kind="stable").tolist()
+    np.testing.assert_allclose(ranked.features.toarray()[:, 1], FEATURES[:, 1] / 3)
+    np.testing.assert_allclose(ranked.features.toarray()[:, 3], 0)
+    np.testing.assert_allclose(ranked.scaled(csr_array(FEATURES), np.array([1, 2])), FEATURES[:, [1, 2]] / [3, 5])
+
+
+def test_an_offset_of_dense_features_counts_for_nothing() -> None:
+    rng = np.random.default_rng(0)
+    states = rng.normal(size=(40, 5))
+    labels = (states[:, 2] > 0).astype(int)
+    shifted = rank(states + np.array([1000, 0, -50, 7, 0]), labels, 2, centred=True)
+    plain = rank(states, labels, 2, centred=True)
+    assert shifted.order[0] == plain.order[0] == 2
+    np.testing.assert_allclose(shifted.scale, np.abs(states - states.mean(0)).mean(0), rtol=1e-6)
+
+
+def test_with_three_classes_the_most_telling_feature_of_any_class_leads() -> None:
+    labels = np.repeat([0, 1, 2], 10)
+    features = np.ones((30, 3))
+    features[labels == 2, 1] = 3
+    assert rank(csr_array(features), labels, 3, centred=False).order[0] == 1
+
+
+def test_an_unknown_penalty_is_told() -> None:
+    with pytest.raises(FairfightError, match="Unknown penalty='l3'; choose one of l1, l2"):
+        sparse_logistic(1.0, "l3", 2)
+
+
+def test_l1_leaves_few_weights_and_l2_all() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(200, 30))
+    labels = (rows[:, 0] > 0).astype(int)
+    assert (sparse_logistic(0.02, "l1", 2).fit(rows, labels).coef_ != 0).sum() < 5
+    assert (sparse_logistic(0.02, "l2", 2).fit(rows, labels).coef_ != 0).all()
+
+
+class TestLatentsOfTheLab:
+    def test_they_are_the_dictionary_s_code_of_what_the_model_says(
+        self, lab: Lab, tiny_dictionaries: dict[str, str]
+    ) -> None:
+        import torch
+
+        prompts = examples(9).prompts
+        code = load(tiny_dictionaries["late"])
+        tokens = lab.token_activations(prompts, 1)
+        dense = [code.encode(torch.from_numpy(t[1:])).numpy() for t in tokens]
+        for pooling, pooled in (
+            ("last", [d[-1] for d in dense]),
+            ("max", [d.max(0) for d in dense]),
+            ("mean", [d.mean(0) for d in dense]),
+        ):
+            found = lab.latents(prompts, "late", pooling)  # type: ignore[arg-type]
+            np.testing.assert_allclose(found.toarray(), np.stack(pooled), rtol=1e-4, atol=1e-5)
+
+    def test_what_is_kept_and_what_is_lost_make_the_state(self, lab: Lab) -> None:
+        prompts = examples(5).prompts
+        kept, lost = (lab.reconstruction(prompts, "late", error) for error in (False, True))
+        np.testing.assert_allclose(kept + lost, lab.activations(prompts, Site(1)), rtol=1e-5, atol=1e-5)
+
+    def test_one_pass_serves_states_neurons_and_latents(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        prompts = examples(8).prompts
+        reader = lab._reader
+        passes: list[int] = []
+        plain = reader._pass
+        monkeypatch.setattr(reader, "_pass", lambda ids, sites: passes.append(len(ids)) or plain(ids, sites))
+        sites = [
+            Site(1),
+            Site(0, "mean", features=NEURONS),
+            latents("early", "max"),
+            latents("late"),
+            latents("late@random0", "max"),
+        ]
+        reader.read(prompts, sites)
+        assert sum(passes) == len(prompts)
+        for site in sites:
+            assert len(reader.get(prompts, site)) == len(prompts)
+        assert sum(passes) == len(prompts)
+
+    def test_neurons_are_what_enters_the_last_map_of_the_mlp(self, lab: Lab) -> None:
+        import torch
+
+        loaded = lab._reader.loaded
+        prompt = examples(1).prompts[0]
+        seen = []
+        hook = loaded.blocks[1].mlp.down_proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        with torch.inference_mode():
+            loaded.model(torch.tensor([lab._reader.ids(prompt)]))
+        hook.remove()
+        found = lab.activations([prompt], Site(1, "last", features=NEURONS))
+        assert found.shape == (1, 64)
+        np.testing.assert_allclose(found[0], seen[0][0, -1].numpy(), rtol=1e-4, atol=1e-6)
+
+    def test_reading_is_charged_to_the_dictionary_s_depth_and_encoding_by_its_weights(self, lab: Lab) -> None:
+        prompts = examples(4).prompts
+        tokens = sum(len(lab._reader.ids(p)) for p in prompts)
+        weights = lab._reader.loaded.block_weights
+        for pooling, encoded in (("last", 4), ("max", tokens)):
+            meter = Meter(lab.layers)
+            fresh = Lab(lab._reader, meter, seed=0)
+            with meter.phase("fit"):
+                fresh.latents(prompts, "early", pooling)  # type: ignore[arg-type]
+            spent = meter.spent()
+            share = 32 * 64 / weights
+            assert spent["fit"]["token_layers"] == pytest.approx(tokens * 1 + encoded * share * lab.layers, abs=0.1)
+            assert spent["amortised_tokens"] == 1000
+
+    def test_random_and_shuffled_variants_are_seen_by_a_recoded_lab_alone(self, lab: Lab) -> None:
+        prompts = examples(6).prompts
+        own = lab.latents(prompts, "late").toarray()
+        random = lab.recoded("random0").latents(prompts, "late").toarray()
+        assert ((random > 0).sum(1) == 8).all()
+        assert not np.array_equal(own, random)
+        shuffled = lab.recoded("shuffled0")
+        np.testing.assert_array_equal(shuffled.latents(prompts, "late").toarray(), own)
+        assert not np.allclose(shuffled.reconstruction(prompts, "late"), lab.reconstruction(prompts, "late"))
+        np.testing.assert_array_equal(lab.latents(prompts, "late").toarray(), own)
+
+    def test_random_weights_amortise_nothing(self, lab: Lab) -> None:
+        lab.recoded("random0").latents(examples(3).prompts, "late")
+        assert lab.meter.spent()["amortised_tokens"] == 0
+
+
+class TestNames:
+    def test_an_unknown_name_lists_those_there_are(self) -> None:
+        with pytest.raises(FairfightError, match="Unknown dictionary 'deep': those of this model are early, late"):
+            Dictionaries({"early": "a", "late": "b"}).locate("deep")
+        with pytest.raises(FairfightError, match="this model has none; choose others with dictionaries="):
+            Dictionaries({}).locate("deep")
+
+    def test_a_dictionary_of_another_model_is_refused(self, lab: Lab, tiny_dictionaries: dict[str, str]) -> None:
+        import json
+        from pathlib import Path
+
+        folder = Path(tiny_dictionaries["late"])
+        other = folder.parent / "deeper"
+        other.mkdir(exist_ok=True)
+        cfg = json.loads((folder / "cfg.json").read_text()) | {"metadata": {"hook_name": "model.layers.7"}}
+        (other / "cfg.json").write_text(json.dumps(cfg))
+        (other / "sae_weights.safetensors").write_bytes((folder / "sae_weights.safetensors").read_bytes())
+        with pytest.raises(FairfightError, match="after block 7, and tiny has 32 in 2 blocks"):
+            lab.latents(["a text"], str(other))
