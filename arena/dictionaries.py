@@ -42,11 +42,12 @@ class Dictionaries:
         return self[own].randomised(seed) if variant == "random" else self[own].shuffled(seed)
 
     def locate(self, name: str) -> str:
-        """The location that a name stands for."""
-        if name in self.locations:
-            return self.locations[name]
-        if "/" in name:
-            return name
+        """The location that a name stands for, whatever the variant."""
+        own = name.partition("@")[0]
+        if own in self.locations:
+            return self.locations[own]
+        if "/" in own:
+            return own
         known = f"those of this model are {', '.join(self.locations)}" if self.locations else "this model has none"
         raise FairfightError(
             f"Unknown dictionary {name!r}: {known}; choose others with dictionaries=..., name a folder, or train one "

@@ -9,7 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from runners import run
+from arena.dictionary import Identity, identify
+from runners import build, run
 from runners.compose import composed, options, raw
 
 
@@ -25,6 +26,19 @@ def jobs(experiment: str) -> list[list[str]]:
     return [list(job) for job in itertools.product(*axes)]
 
 
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dictionaries of other people's releases, told apart by their location without being fetched."""
+
+    def known(location: str) -> Identity:
+        if not location.startswith("saelens://"):
+            return identify(location)
+        return Identity(location, "jumprelu", 0, 1, 1, {})
+
+    monkeypatch.setattr(build, "identify", known)
+
+
+@pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_job_composes(experiment: str) -> None:
     every = jobs(experiment)
