@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,10 @@ def test_ccs_finds_what_is_consistent(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     lab.reseed(0)
     made = Ccs().fit(TRAIN, BRIEF, lab)
     assert auroc(truth, made.score(TRAIN.unlabelled(), lab))[0] > 0.98
+    # The same start, and labels that call everything by the other name: the direction stays, the sign turns.
+    lab.reseed(0)
+    turned = Ccs().fit(replace(TRAIN, labels=1 - truth), BRIEF, lab)
+    np.testing.assert_allclose(turned.score(TRAIN.unlabelled(), lab), -made.score(TRAIN.unlabelled(), lab))
 
 
 def test_the_logit_lens_at_the_end_is_the_model_s_own_logit(lab: Lab, reader: Reader) -> None:

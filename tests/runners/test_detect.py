@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -96,6 +97,16 @@ def test_out_of_fold_rows_come_from_fits_that_did_not_see_them(part: Part, lab: 
             seen = set(e.ids)
         else:
             assert not seen & set(e.ids)
+
+
+def test_rows_of_a_held_out_row_s_group_are_not_learnt_from(part: Part, lab: Lab) -> None:
+    """Pairs of rows are held out in turn, which leaves relatives of theirs among the others."""
+    relatives = replace(part, train=replace(part.train, groups=np.arange(len(part.train)) // 5))
+    detect.run(spy(), Budget("b", 1), [relatives], "public", lab)
+    group = dict(zip(part.train.ids, relatives.train.groups.tolist(), strict=True))
+    fits, scores = ([{group[i] for i in e.ids} for w, _, e in Spy.notes[:8] if w == what] for what in ("fit", "score"))
+    assert len(fits) == len(scores) == 4
+    assert all(not seen & asked for seen, asked in zip(fits, scores, strict=True))
 
 
 def test_the_lockbox_is_the_other_half(part: Part, lab: Lab) -> None:
