@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from results.metrics import METRICS, evaluate
+from results.metrics import METRICS, auroc, evaluate
 from results.record import Record, canonical
 from results.stats import (
     Estimate,
@@ -80,6 +80,7 @@ class Table:
     access: Mapping[str, tuple[str, ...]]
     scores: tuple[Score, ...]
     failures: tuple[str, ...]
+    cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> AUROC out of fold and on test
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
@@ -128,11 +129,13 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
     due = sum(len(s) for s in seeds.values())
     scores: list[Score] = []
     coverage = {}
+    single: dict[tuple[str, str, int], tuple[float, float]] = {}
     for contender in contenders:
         ok = {t: [r for r in cells.get((t, contender), []) if r.status == "ok"] for t in tasks}
         coverage[contender] = (sum(map(len, ok.values())), due)
         mine = [s for t in tasks if ok[t] for s in _scores(board, t, contender, ok[t])]
         scores += mine
+        single |= {(t, contender, r.cell.seed): _dev_and_test(r) for t in tasks for r in ok[t]}
         if mine and coverage[contender][0] == due:
             scores += _aggregate(board, contender, mine, families)
     ranked = {s.contender: s.estimate.value for s in scores if s.task == "all" and s.metric == MAIN}
@@ -149,7 +152,15 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
             for r in records
             if r.status != "ok"
         ),
+        cells=single,
     )
+
+
+def _dev_and_test(record: Record) -> tuple[float, float]:
+    """AUROC of the chosen trial on the shared folds, by which it was chosen, and of its answers to the test."""
+    assert record.test is not None
+    test = float(np.mean([auroc(record.test.truth, draw)[0] for draw in record.test.score]))
+    return float(record.trials[record.chosen or 0]["dev_score"]), test
 
 
 def _scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from results.leaderboard import FIELDS, MAIN, VERSUS, Score, Table, at_floor
+from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
 
 
@@ -69,6 +70,7 @@ def _markdown(t: Table, versus: str) -> str:
         line = _line(t, contender, str(rank) if t.complete(contender) else "–")
         table.append([*line[:4], *([_gap(t.against(contender, versus))] if compared else []), *line[4:]])
     lines += _aligned(table)
+    lines += _toolbox(t)
     lines += _notes(t)
     return "\n".join(lines)
 
@@ -137,6 +139,23 @@ def _notes(t: Table) -> list[str]:
             *(f"- {_escape(line)}" for line in t.failures),
         ]
     return lines
+
+
+def _toolbox(t: Table) -> list[str]:
+    """What each method adds to the baselines' toolbox."""
+    found = quivers(t)
+    if not found:
+        return []
+    rows = [["added to the toolbox", "chosen in cells", "change of the mean AUROC"]]
+    for q in found:
+        name = q.added[0] if len(q.added) == 1 else "all methods"
+        interval = f" [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]" if q.interval else ""
+        rows.append([name, f"{q.picked}/{q.cells}", f"{q.change:+.4f}{interval}"])
+    about = (
+        f"The toolbox of {len(found[0].pool)} baselines answers each task and seed with the one that did best on the "
+        f"shared folds: mean AUROC {found[0].without:.3f}. Does it rise when a method joins?"
+    )
+    return ["", about, "", *_aligned(rows)]
 
 
 def _aligned(table: list[list[str]]) -> list[str]:

@@ -1,0 +1,79 @@
+"""The quiver of arrows: does a method improve the baselines' toolbox?
+
+A toolbox answers a task with the contender that did best on the shared folds, chosen anew for every task and seed. The
+question of SAE-Probes (Kantamneni et al. 2025): does the test score rise when a method is put into the toolbox? There
+one holdout of 100 rows chose, which rewards luck; here the folds choose that chose the trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from results.leaderboard import Table
+from results.stats import difference
+
+
+@dataclass(frozen=True)
+class Quiver:
+    """A toolbox without some arrows, mean AUROC over tasks, and the change that they bring."""
+
+    added: tuple[str, ...]
+    pool: tuple[str, ...]
+    without: float
+    change: float
+    interval: tuple[float, float] | None  # 95 %, over task families (t); None where they are too few
+    picked: int  # cells (task and seed) in which one of the added was chosen
+    cells: int
+
+
+def pool(table: Table) -> tuple[str, ...]:
+    """The baselines that have every cell of the board."""
+    return _complete(table, "baseline")
+
+
+def quivers(table: Table) -> list[Quiver]:
+    """Each complete method added to the complete baselines by itself, then all of them."""
+    arrows, methods = pool(table), _complete(table, "method")
+    if not arrows:
+        return []
+    groups = [(method,) for method in methods] + ([methods] if len(methods) > 1 else [])
+    return [quiver(table, arrows, added) for added in groups]
+
+
+def quiver(table: Table, arrows: Sequence[str], added: Sequence[str]) -> Quiver:
+    """The change of the test score, mean over seeds and then over tasks, when `added` join the toolbox `arrows`."""
+    before, after = [], []
+    picked = cells = 0
+    for task in table.tasks:
+        scores = []
+        for seed in sorted({seed for of, _, seed in table.cells if of == task}):
+            old, new = (_choice(table, task, seed, names) for names in (arrows, [*arrows, *added]))
+            scores.append([table.cells[task, name, seed][1] for name in (old, new)])
+            picked += new in added
+            cells += 1
+        one, two = np.mean(scores, axis=0)
+        before.append(one)
+        after.append(two)
+    found = difference(np.array(after), np.array(before), [table.families[task] for task in table.tasks])
+    return Quiver(
+        tuple(added),
+        tuple(arrows),
+        float(np.mean(before)),
+        found[0] if found else float(np.mean(np.subtract(after, before))),
+        found[1:] if found else None,
+        picked,
+        cells,
+    )
+
+
+def _choice(table: Table, task: str, seed: int, names: Sequence[str]) -> str:
+    """The best out of fold; of equals the first named, so that what is added must be better."""
+    return max(names, key=lambda name: table.cells[task, name, seed][0])
+
+
+def _complete(table: Table, family: str) -> tuple[str, ...]:
+    """By name: their rank on the test has no say, not even among equals."""
+    return tuple(sorted({s.contender for s in table.scores if s.family == family and table.complete(s.contender)}))

@@ -1,0 +1,71 @@
+"""The toolbox: chosen out of fold, judged on the test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from results import leaderboard, render
+from results.leaderboard import Table
+from results.quiver import pool, quivers
+from results.record import Record
+from tests.results.test_record import CELL, record
+
+Told = dict[str, tuple[float, float]]  # contender -> score out of fold, skill on test
+
+
+def board(told: Told, families: int = 6, **family: str) -> Table:
+    found: list[Record] = []
+    for number in range(families):
+        for seed in (0, 1):
+            cell = replace(CELL, task={**CELL.task, "name": f"task{number}"}, seed=seed)
+            for name, (dev, skill) in told.items():
+                r = record(cell, name, skill, trials=[{"params": {}, "dev_score": dev, "path": []}])
+                about = {**r.about, "task_family": f"f{number}", "contender_family": family.get(name, "baseline")}
+                found.append(replace(r, about=about))
+    (table,) = leaderboard.build(found)
+    return table
+
+
+def mean(table: Table, name: str) -> float:
+    return float(np.mean([test for (_, of, _), (_, test) in table.cells.items() if of == name]))
+
+
+def test_what_looks_better_out_of_fold_joins_and_the_test_says_what_it_brings() -> None:
+    table = board({"probe": (0.8, 1.0), "words": (0.7, 3.0), "sae": (0.9, 0.2)}, sae="method")
+    (q,) = quivers(table)
+    assert q.pool == ("probe", "words")  # not by rank, which has no say in the choice
+    assert q.without == pytest.approx(mean(table, "probe"))
+    assert q.change == pytest.approx(mean(table, "sae") - mean(table, "probe"))
+    assert q.change < 0
+    assert (q.picked, q.cells) == (12, 12)
+
+
+def test_what_is_not_chosen_changes_nothing() -> None:
+    (q,) = quivers(board({"probe": (0.8, 1.0), "sae": (0.8, 3.0)}, sae="method"))  # a tie goes to the toolbox
+    assert (q.change, q.picked) == (0.0, 0)
+    assert q.interval == (0.0, 0.0)
+
+
+def test_controls_are_no_arrows_and_incomplete_methods_are_not_added() -> None:
+    table = board(
+        {"probe": (0.8, 1.0), "random": (0.99, 3.0), "sae": (0.7, 1.0), "lat": (0.6, 1.0)},
+        random="control",
+        sae="method",
+        lat="method",
+    )
+    assert pool(table) == ("probe",)
+    assert [q.added for q in quivers(table)] == [("lat",), ("sae",), ("lat", "sae")]
+
+
+def test_few_families_give_no_interval_and_the_page_shows_what_there_is() -> None:
+    table = board({"probe": (0.8, 1.0), "sae": (0.9, 2.0)}, families=3, sae="method")
+    (q,) = quivers(table)
+    assert q.interval is None
+    assert f"| sae                  | 6/6             | {q.change:+.4f}" in render.as_markdown([table])
+
+
+def test_without_a_method_there_is_no_question() -> None:
+    assert "toolbox" not in render.as_markdown([board({"probe": (0.8, 1.0)})])
