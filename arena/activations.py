@@ -45,6 +45,7 @@ class Reader:
         self._ids: dict[tuple[str, bool], list[int]] = {}
         self._shelves: dict[str, Shelf] = {}
         self._others: dict[str, Reader] = {}
+        self._encoding = 0.0  # seconds of the current shard that dictionaries took
 
     @functools.cached_property
     def untrained(self) -> Reader:
@@ -134,11 +135,11 @@ class Reader:
         """The site with its dictionary's layer."""
         if site.features in {"", NEURONS}:
             return site
-        dictionary = self.dictionaries[site.features]
+        dictionary = self.dictionaries.identity(site.features)
         width = self.loaded.model.config.get_text_config(decoder=True).hidden_size
         if dictionary.d_in != width or dictionary.layer >= self.loaded.layers:
             raise FairfightError(
-                f"The dictionary {dictionary.location} reads {dictionary.d_in} dimensions after block "
+                f"The dictionary {site.features} reads {dictionary.d_in} dimensions after block "
                 f"{dictionary.layer}, and {self.loaded.name} has {width} in {self.loaded.layers} blocks; it was "
                 f"trained on another model: choose another with dictionaries=..."
             )
@@ -151,7 +152,7 @@ class Reader:
     def _shelf(self, site: Site) -> Shelf:
         if site.features in {"", NEURONS}:
             return self.shelf("activations", site.chat)
-        content = self.dictionaries[site.features].content
+        content = self.dictionaries.content(site.features)
         states = self.shelf("activations", site.chat).preimage
         return self.named_shelf(f"latents-{site.chat}-{content}", {**states, "kind": "latents", "dictionary": content})
 
@@ -183,14 +184,15 @@ class Reader:
         blocks = max(site.layer for site in absent) + 1
         with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
             for shard in _chunks(by_length(ids), TOKENS_PER_SHARD, ids):
-                start = time.perf_counter()
+                start, self._encoding = time.perf_counter(), 0.0
                 answers = {}
                 for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
                     pooled = self._pass([ids[i] for i in batch], absent)
                     answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
                     bar.update(sum(len(ids[i]) for i in batch))
                 tokens = sum(len(ids[i]) for i in shard)
-                cost = Cost(tokens * blocks, time.perf_counter() - start, self.loaded.device)
+                # What dictionaries took is theirs, and no part of the price of the model's tokens.
+                cost = Cost(tokens * blocks, time.perf_counter() - start - self._encoding, self.loaded.device)
                 places: dict[str, tuple[Shelf, dict[str, list[np.ndarray]]]] = {}
                 for k, site in enumerate(absent):
                     place = self._shelf(site)
@@ -206,6 +208,7 @@ class Reader:
         batch, lengths = pad(ids, self.loaded.device)
         states: dict[int, torch.Tensor] = {}
         neurons: dict[int, torch.Tensor] = {}
+        mlps = {site.layer: self.loaded.mlp_out(site.layer) for site in sites if site.features == NEURONS}
         deepest = max(site.layer for site in sites)
 
         def keep(layer: int, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
@@ -218,10 +221,8 @@ class Reader:
             for layer in {site.layer for site in sites}
         ]
         hooks += [
-            self.loaded.mlp_out(layer).register_forward_pre_hook(
-                lambda _, inputs, layer=layer: neurons.update({layer: inputs[0]})
-            )
-            for layer in {site.layer for site in sites if site.features == NEURONS}
+            mlp.register_forward_pre_hook(lambda _, inputs, layer=layer: neurons.update({layer: inputs[0]}))
+            for layer, mlp in mlps.items()
         ]
         try:
             self.loaded.model.base_model(input_ids=batch, use_cache=False)
@@ -236,8 +237,10 @@ class Reader:
             if site.features in {"", NEURONS}:
                 pooled.append(_pool(kept, lengths, site.pooling))
             else:
+                start = time.perf_counter()
                 texts = [row[:length].float().cpu().numpy() for row, length in zip(kept, lengths, strict=True)]
                 pooled.append(_pairs(self.dictionaries[site.features].pooled(texts, site.pooling)))
+                self._encoding += time.perf_counter() - start
         return pooled
 
     def _tokenize(self, prompt: str, chat: bool) -> list[int]:

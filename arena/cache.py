@@ -29,7 +29,7 @@ from safetensors.numpy import load_file, save_file
 
 _LOG = logging.getLogger(__name__)
 STALE_SECONDS = 3600.0
-OPEN_BYTES = 2e9  # of shards kept in memory by one shelf; the least recently used are read again when asked for
+OPEN_BYTES = 2e9  # of shards kept in memory; the least recently used are read again when asked for
 
 Shard = dict[str, "list[np.ndarray] | np.ndarray"]
 
@@ -54,9 +54,23 @@ class Cache:
     def __init__(self, root: Path, max_gb: float = 20.0) -> None:
         self.root = root
         self.max_bytes = max_gb * 1e9
+        self._open: OrderedDict[Path, tuple[Shard, int]] = OrderedDict()  # verified, with sizes; oldest use first
 
     def shelf(self, preimage: Mapping[str, Any]) -> Shelf:
         return Shelf(self, dict(preimage))
+
+    def opened(self, sidecar: Path) -> Shard | None:
+        """A shard of any shelf that is in memory."""
+        if sidecar not in self._open:
+            return None
+        self._open.move_to_end(sidecar)
+        return self._open[sidecar][0]
+
+    def keep(self, sidecar: Path, shard: Shard, size: int) -> None:
+        """Keeps a verified shard in memory, in the place of the least recently used."""
+        self._open[sidecar] = shard, size
+        while len(self._open) > 1 and sum(size for _, size in self._open.values()) > OPEN_BYTES:
+            self._open.popitem(last=False)
 
     def trim(self, keep: Path | None = None) -> None:
         """Drops the least recently used shards until the cache fits; `keep` is spared.
@@ -92,8 +106,6 @@ class Shelf:
         self.preimage = preimage
         self.folder = cache.root / digest(json.dumps(preimage, sort_keys=True))
         self._index: dict[str, dict[str, tuple[Path, int]]] = {}
-        self._open: OrderedDict[Path, Shard] = OrderedDict()  # verified and in memory, oldest use first
-        self._sizes: dict[Path, int] = {}
         self._costs: dict[Path, Cost] = {}
         for sidecar in sorted(self.folder.glob("*.json")):
             self._admit(sidecar)
@@ -171,23 +183,22 @@ class Shelf:
 
     def _read(self, sidecar: Path) -> Shard | None:
         """A shard's columns, verified when read from disk; None (and gone) where it is not what it says."""
-        if sidecar not in self._open:
-            try:
-                note = json.loads(sidecar.read_text())
-                file = sidecar.with_suffix(".safetensors")
-                if _sha256(file) != note["sha256"]:
-                    raise ValueError("its content changed")
-                tensors = load_file(file)
-                self._open[sidecar] = {column: _rows(tensors, column) for column in note["columns"]}
-                os.utime(sidecar)
-            except (OSError, ValueError, KeyError, SafetensorError):
-                self._reject(sidecar)
-                return None
-            self._sizes[sidecar] = sum(t.nbytes for t in tensors.values())
-            while len(self._open) > 1 and sum(self._sizes[s] for s in self._open) > OPEN_BYTES:
-                self._open.popitem(last=False)
-        self._open.move_to_end(sidecar)
-        return self._open[sidecar]
+        shard = self.cache.opened(sidecar)
+        if shard is not None:
+            return shard
+        try:
+            note = json.loads(sidecar.read_text())
+            file = sidecar.with_suffix(".safetensors")
+            if _sha256(file) != note["sha256"]:
+                raise ValueError("its content changed")
+            tensors = load_file(file)
+            shard = {column: _rows(tensors, column) for column in note["columns"]}
+            os.utime(sidecar)
+        except (OSError, ValueError, KeyError, SafetensorError):
+            self._reject(sidecar)
+            return None
+        self.cache.keep(sidecar, shard, sum(t.nbytes for t in tensors.values()))
+        return shard
 
     def _reject(self, sidecar: Path) -> None:
         _LOG.warning("The cached shard %s is torn, foreign or gone; it is dropped and computed anew.", sidecar.name)

@@ -41,6 +41,7 @@ POOLINGS = ("last", "mean", "max")
 _CONFIG, _WEIGHTS, _CARD = "cfg.json", "sae_weights.safetensors", "card.json"
 _RELEASED, _PACKAGED = "saelens://", "pkg://"
 _CONVERSION = 1  # bump when the conversion of releases changes
+_VARIANTS = 1  # bump when `randomised` or `shuffled` makes another dictionary of the same seed
 _PICKLED = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 # SAELens' loaders that read numpy arrays or safetensors; its others unpickle, or hold no autoencoders of one site.
 _LOADERS = ("sae_lens", "gemma_2", "gemma_3", "llama_scope", "llama_scope_r1_distill")
@@ -53,7 +54,7 @@ _BLOCK = re.compile(r"(?:\w+\.)*(?:layers|h)\.(\d+)(?:\.output)?")  # a decoder 
 class Identity:
     """What is known of a dictionary before its weights are read; `content` enters a record's key."""
 
-    content: str  # sha256 over cfg.json and sae_weights.safetensors
+    content: str  # sha256 over cfg.json, sae_weights.safetensors and, where no k says it, the L0
     architecture: str  # one of ARCHITECTURES
     layer: int  # the block whose output it reads, 0-based
     d_in: int
@@ -72,7 +73,7 @@ class Dictionary:
     location: str  # as the user gave it
     architecture: str  # one of ARCHITECTURES; batchtopk and matryoshka are jumprelu
     layer: int  # the block whose output it reads, 0-based
-    content: str  # sha256 over cfg.json and sae_weights.safetensors
+    content: str  # see Identity
     card: Mapping[str, Any]  # what card.json says, where there is one
     W_enc: torch.Tensor  # [d_in, d_sae]
     W_dec: torch.Tensor  # [d_sae, d_in]
@@ -133,6 +134,17 @@ class Dictionary:
         """Latents [n, d_sae] float32 of states [n, d_in], encoded in chunks of bounded memory."""
         return self._encoded(states)
 
+    def decode_sparse(self, latents: csr_array, like: np.ndarray) -> np.ndarray:
+        """States [n, d_in] float32 of sparse latents [n, d_sae], in chunks of bounded memory; `like` as in `decode`."""
+        import torch
+
+        decoded = [np.empty((0, self.d_in), np.float32)]
+        for start in range(0, latents.shape[0], self._rows):
+            some = slice(start, start + self._rows)
+            dense = torch.from_numpy(latents[some].toarray())
+            decoded.append(self.decode(dense, torch.from_numpy(like[some])).cpu().numpy())
+        return np.concatenate(decoded)
+
     def pooled(self, texts: Iterable[np.ndarray], pooling: str = "last") -> csr_array:
         """Latents [n, d_sae] float32 of n texts, each token encoded and then pooled.
 
@@ -163,8 +175,8 @@ class Dictionary:
             self,
             location=f"{self.location}@random{seed}",
             architecture="linear" if linear else "topk",
-            content=self._derived(f"random{seed}"),
-            card={} if linear else {"l0": k},
+            content=derived(self.content, f"random{seed}"),
+            card={"training_tokens": 0} | ({} if linear else {"l0": k}),
             W_enc=rows.T.contiguous(),
             W_dec=rows,
             b_enc=None if linear else rows.new_zeros(self.d_sae),
@@ -184,12 +196,9 @@ class Dictionary:
         return dataclasses.replace(
             self,
             location=f"{self.location}@shuffled{seed}",
-            content=self._derived(f"shuffled{seed}"),
+            content=derived(self.content, f"shuffled{seed}"),
             W_dec=self.W_dec[order],
         )
-
-    def _derived(self, variant: str) -> str:
-        return hashlib.sha256(f"{self.content}/{variant}".encode()).hexdigest()
 
     def _sparsity(self) -> int:
         """How many latents a token activates."""
@@ -260,6 +269,11 @@ class Dictionary:
                 yield torch.stack(done)
 
 
+def derived(content: str, variant: str) -> str:
+    """Content of a variant (`random0`, `shuffled0`) of a dictionary with this content."""
+    return hashlib.sha256(f"{content}/{variant}/{_VARIANTS}".encode()).hexdigest()
+
+
 def identify(location: str) -> Identity:
     """What a dictionary is, from its cfg.json and a hash of its weights; a release is fetched first, once."""
     folder = _folder(location)
@@ -268,6 +282,8 @@ def identify(location: str) -> Identity:
     for name in (_CONFIG, _WEIGHTS):
         digest.update(f"{name}\0{_file_hash(_present(folder, name, location))}\n".encode())
     card = _json(folder / _CARD, location) if (folder / _CARD).is_file() else {}
+    if config.architecture not in ("topk", "linear"):  # its random counterpart takes its sparsity from here
+        digest.update(f"l0\0{card.get('l0', config.l0)}\n".encode())
     return Identity(digest.hexdigest(), config.architecture, config.layer, config.d_in, config.d_sae, card)
 
 
@@ -605,7 +621,7 @@ def _convert(release: str, sae_id: str, location: str, target: Path) -> None:
         ) from error
     cfg = sae.cfg.to_dict()
     cfg = {name: cfg[name] for name in sorted(cfg) if name not in ("device", "dtype", "metadata")}
-    cfg["metadata"] = {name: sae.cfg.metadata[name] for name in ("model_name", "hook_name")}
+    cfg["metadata"] = {name: getattr(sae.cfg.metadata, name, None) for name in ("model_name", "hook_name")}
     _parse(cfg, location)  # an unknown architecture or site is refused before it is kept
     from safetensors.torch import save_file
 

@@ -37,7 +37,7 @@ class Lab:
         self.rng = np.random.default_rng(seed)
         self._once: OrderedDict[Hashable, Any] = OrderedDict()
         self._untrained: Lab | None = None
-        self._recoded: Lab | None = None
+        self._recoded: dict[str, Lab] = {}
         self._variant = ""
         self._share = 1.0  # work of this model's blocks in blocks of the model under study
 
@@ -56,18 +56,19 @@ class Lab:
         if self._untrained is None:
             view = copy.copy(self)
             with self.meter.door():  # to make it is nobody's work
-                view._reader, view._once = self._reader.untrained, OrderedDict()
+                view._reader, view._once, view._recoded = self._reader.untrained, OrderedDict(), {}
             self._untrained = view
         self._untrained.rng = self.rng
         return self._untrained
 
     def recoded(self, variant: str) -> Lab:
         """The same lab with another variant of every dictionary: `random0` or `shuffled0` (the digit: a seed)."""
-        if self._recoded is None or self._recoded._variant != f"@{variant}":
-            self._recoded = copy.copy(self)
-            self._recoded._variant, self._recoded._once = f"@{variant}", OrderedDict()
-        self._recoded.rng = self.rng
-        return self._recoded
+        if variant not in self._recoded:
+            view = copy.copy(self)
+            view._variant, view._once, view._recoded, view._untrained = f"@{variant}", OrderedDict(), {}, None
+            self._recoded[variant] = view
+        self._recoded[variant].rng = self.rng
+        return self._recoded[variant]
 
     def other(self, model: str, revision: str = "main") -> Lab:
         """A lab before another model (a hub id or a local folder); its work is charged by its weights' share."""
@@ -115,32 +116,28 @@ class Lab:
         code = self.dictionary(dictionary)
         pairs = self._get(prompts, latents(dictionary + self._variant, pooling))
         with self.meter.door():
-            share = code.d_in * code.d_sae / self._reader.loaded.block_weights * self.layers
-            rate = self._reader.shelf("activations", chat=False).rate(self._reader.loaded.device)
-            for prompt in dict.fromkeys(prompts):
-                tokens = 1 if pooling == "last" else len(self._reader.ids(prompt))
-                self._charge(f"{self._who}encode:{code.content}:{digest(prompt)}", tokens, share, rate)
+            self._charge_code(f"encode:{code.content}", code, prompts, pooling)
+        self.meter.check()
         indptr = np.cumsum([0, *map(len, pairs)], dtype=np.int32)
         flat = np.concatenate(pairs)
         return csr_array((flat[:, 1], flat[:, 0].astype(np.int32), indptr), shape=(len(pairs), code.d_sae))
 
     def reconstruction(self, prompts: Sequence[str], dictionary: str, error: bool = False) -> np.ndarray:
         """What a dictionary keeps of the state at the last token, or loses (`error`), [n, d] float32."""
-        import torch
-
         code = self.dictionary(dictionary)
         codes = self.latents(prompts, dictionary)
-        with self.meter.door(), torch.inference_mode():
+        with self.meter.door():
             states = self._reader.under(prompts, latents(dictionary + self._variant))
-            like = torch.from_numpy(states).to(self._reader.loaded.device)
-            kept = code.decode(torch.from_numpy(codes.toarray()).to(like), like).cpu().numpy()
-        return np.asarray(states - kept if error else kept)
+            kept = code.decode_sparse(codes, states)
+            self._charge_code(f"decode:{code.content}", code, prompts, "last")
+        self.meter.check()
+        return states - kept if error else kept
 
     def dictionary(self, name: str) -> Dictionary:
         """A dictionary by name: to decode, and to read its directions. Its training is noted as amortised."""
         with self.meter.door():
             code = self._reader.dictionaries[name + self._variant]
-        self.meter.amortise(code.content, int(code.card.get("training_tokens", 0)))
+        self.meter.amortise(code.content, code.card.get("training_tokens"))
         return code
 
     def logprobs(self, prompts: Sequence[str], continuations: Sequence[str], chat: bool = True) -> np.ndarray:
@@ -253,6 +250,14 @@ class Lab:
         """Sets the work of one model apart from another's."""
         loaded = self._reader.loaded
         return "untrained " if loaded.untrained else "" if self._share == 1.0 else f"{loaded.identity.id} "
+
+    def _charge_code(self, what: str, code: Dictionary, prompts: Sequence[str], pooling: Pooling) -> None:
+        """One product of states and a dictionary's directions, at its weights' share of the model's blocks."""
+        share = code.d_in * code.d_sae / self._reader.loaded.block_weights * self.layers
+        rate = self._reader.shelf("activations", chat=False).rate(self._reader.loaded.device)
+        for prompt in dict.fromkeys(prompts):
+            tokens = 1 if pooling == "last" else len(self._reader.ids(prompt))
+            self._charge(f"{self._who}{what}:{digest(prompt)}", tokens, share, rate)
 
     def _charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         self.meter.charge(piece, tokens, blocks * self._share, rate / self._share)

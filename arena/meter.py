@@ -31,7 +31,7 @@ class Ledger:
         self.trained_parameters = 0
 
     def charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
-        if piece not in self.work or self.work[piece][1] < blocks:
+        if piece not in self.work or self.work[piece][0] * self.work[piece][1] < tokens * blocks:
             self.work[piece] = (tokens, blocks, tokens * blocks * rate)
 
     def summary(self, layers: int) -> dict[str, float]:
@@ -61,7 +61,7 @@ class Meter:
         self.max_lm_tokens = max_lm_tokens
         self.ledgers: dict[str, Ledger] = {TOTAL: Ledger()}
         self._open: list[Ledger] = []
-        self.amortised: dict[str, int] = {}  # content of a trained dictionary -> tokens it was trained on
+        self.amortised: dict[str, int | None] = {}  # content of a dictionary -> tokens it was trained on
         self._inside = 0.0
         self._passes = 0
 
@@ -104,10 +104,10 @@ class Meter:
             ledger.backward_tokens += tokens if backward else 0
             ledger.trained_parameters = max(ledger.trained_parameters, parameters)
 
-    def amortise(self, content: str, tokens: int) -> None:
-        """Notes the use of what was trained once for every task: shown beside the charges, never among them."""
-        if tokens:
-            self.amortised[content] = tokens
+    def amortise(self, content: str, tokens: int | None) -> None:
+        """Notes the use of what was trained once for every task, on so many tokens (None: nobody says); shown
+        beside the charges, never among them."""
+        self.amortised[content] = tokens
 
     def ask(self, piece: str, tokens: int, rate: float) -> None:
         """One question to an endpoint, which counts its own tokens; `rate` is in seconds per token."""
@@ -125,8 +125,9 @@ class Meter:
 
     def spent(self) -> dict[str, Any]:
         """Every phase's charges, the total, and the peak memory of the process so far in MiB."""
+        used = list(self.amortised.values())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {name: ledger.summary(self.layers) for name, ledger in self.ledgers.items()} | {
-            "amortised_tokens": sum(self.amortised.values()),
+            "amortised_tokens": None if None in used else sum(filter(None, used)),
             "peak_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -18,50 +18,64 @@ if TYPE_CHECKING:
     from arena.lab import Lab
 
 PENALTIES = ("l1", "l2")
+MOST = 1024  # features that a selection may hold
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Training features in units of their mean magnitude, and their order: the most telling first."""
+    """Training features in units of their mean magnitude, the most telling first."""
 
-    centre: np.ndarray  # [m]
-    scale: np.ndarray  # [m]; infinite where a feature is never active
-    features: csr_array  # [n, m]
-    order: np.ndarray  # [m]
+    order: np.ndarray  # [most] columns
+    centre: np.ndarray  # [most]
+    scale: np.ndarray  # [most]; infinite where a feature is never active
+    rows: np.ndarray  # [n, most] float32, scaled
 
-    def scaled(self, features: csr_array | np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """Other features at the chosen columns, [n, chosen]."""
-        few = features[:, chosen]
+    def scaled(self, features: csr_array | np.ndarray, k: int) -> np.ndarray:
+        """Other features' first `k` columns by rank, [n, k]."""
+        few = features[:, self.order[:k]]
         dense = few.toarray() if isinstance(few, csr_array) else few
-        return np.asarray((dense - self.centre[chosen]) / self.scale[chosen])
-
-    def rescale(self, features: csr_array) -> csr_array:
-        """Other features at all columns, [n, m], where nothing was centred."""
-        return _divided(features, self.scale)
+        return np.asarray((dense - self.centre[:k]) / self.scale[:k], dtype=float)
 
 
-def rank(features: csr_array | np.ndarray, labels: np.ndarray, classes: int, centred: bool) -> Ranked:
-    """Features [n, m] by how far the class means lie apart.
+def magnitudes(features: csr_array) -> np.ndarray:
+    """Mean non-zero magnitude of each column, [m]; infinite where there is none."""
+    active = np.bincount(features.indices[features.data != 0], minlength=features.shape[1])
+    total = np.asarray(abs(features).sum(0))
+    found: np.ndarray = np.divide(total, active, out=np.full(len(total), np.inf), where=active > 0)
+    return found
 
-    Each feature is divided by its mean non-zero magnitude; its rank is by the largest |mean over class c - mean over
-    the others|. Dense features are centred first (`centred`), or an offset would count as magnitude. Source: the
-    selection of SAE-Probes (Kantamneni et al. 2025), which did it on the validation rows too.
-    """
-    centre = np.asarray(features.mean(0)) if centred else np.zeros(features.shape[1])
-    sparse = csr_array(features - centre) if centred else csr_array(features)
-    active = np.diff(sparse.tocsc().indptr)
-    total = np.asarray(abs(sparse).sum(0))
-    scale = np.divide(total, active, out=np.full(len(total), np.inf), where=total > 0)
-    scaled = _divided(sparse, scale)
+
+def gaps(features: csr_array | np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Largest |mean over class c - mean over the others| of each column, [m]."""
     member = labels[None, :] == np.arange(classes)[:, None]  # [classes, n]
     count = np.maximum(member.sum(1, keepdims=True), 1)
     others = np.maximum((~member).sum(1, keepdims=True), 1)
-    inside = np.asarray((scaled.T @ member.T.astype(float)).T)
-    gap = np.abs(inside / count - (np.asarray(scaled.sum(0)) - inside) / others).max(0)
-    return Ranked(centre, scale, scaled, np.argsort(-gap, kind="stable"))
+    inside = np.asarray((features.T @ member.T.astype(np.float32)).T)
+    outside = np.asarray(features.sum(0)) - inside
+    return np.asarray(np.abs(inside / count - outside / others).max(0))
 
 
-def _divided(features: csr_array, scale: np.ndarray) -> csr_array:
+def rank(features: csr_array | np.ndarray, labels: np.ndarray, classes: int, most: int = MOST) -> Ranked:
+    """Features [n, m] by how far the class means lie apart, the first `most` kept.
+
+    Each feature is divided by its mean non-zero magnitude; its rank is by the largest |mean over class c - mean over
+    the others|. Dense features are centred first, or an offset would count as magnitude. Source: the selection of
+    SAE-Probes (Kantamneni et al. 2025), which did it on the validation rows too.
+    """
+    if isinstance(features, csr_array):
+        centre, scale = np.zeros(features.shape[1]), magnitudes(features)
+        gap = gaps(features, labels, classes)
+    else:
+        centre = features.mean(0)
+        scale = np.abs(features - centre).mean(0)
+        scale = np.where(scale > 0, scale, np.inf)
+        gap = gaps(features - centre, labels, classes)
+    order = np.argsort(-gap / scale, kind="stable")[:most]
+    whole = Ranked(order, centre[order], scale[order], np.empty((0, len(order)), np.float32))
+    return replace(whole, rows=whole.scaled(features, len(order)).astype(np.float32))
+
+
+def divided(features: csr_array, scale: np.ndarray) -> csr_array:
     """Features by column, with the index type that they have (liblinear takes 32 bits only)."""
     return csr_array((features.data / scale[features.indices], features.indices, features.indptr), features.shape)
 
@@ -79,13 +93,12 @@ def sparse_logistic(C: float, penalty: str, classes: int) -> Any:
 class FewFeatures:
     """A contender that fits a logistic regression on the `k` features whose class means differ most."""
 
-    centred = True  # dense features have an offset; latents rest at zero
     k: int
     penalty: str
     C: float
 
     def features(self, examples: Examples, lab: Lab) -> csr_array | np.ndarray:
-        """[n, m]."""
+        """[n, m]: sparse ones rest at zero, dense ones are centred."""
         raise NotImplementedError
 
     def where(self) -> tuple[Any, ...]:
@@ -93,19 +106,20 @@ class FewFeatures:
         raise NotImplementedError
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if not 1 <= self.k <= MOST:
+            raise FairfightError(f"k={self.k} is out of range; give a number of features from 1 to {MOST}.")
         self.classes_ = len(brief.classes)
         self.ranked_ = lab.once(
-            (type(self).__name__, *self.where(), train.ids),
-            lambda: rank(self.features(train, lab), train.truth, self.classes_, self.centred),
+            (type(self).__name__, *self.where(), train.ids, train.truth.tobytes()),
+            lambda: rank(self.features(train, lab), train.truth, self.classes_),
         )
-        self.chosen_ = self.ranked_.order[: self.k]
-        rows = self.ranked_.features[:, self.chosen_].toarray()
-        self.model_ = sparse_logistic(self.C, self.penalty, len(np.unique(train.truth))).fit(rows, train.truth)
+        model = sparse_logistic(self.C, self.penalty, len(np.unique(train.truth)))
+        self.model_ = model.fit(self.ranked_.rows[:, : self.k].astype(float), train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         """[n, classes]."""
-        rows = self.ranked_.scaled(self.features(asked, lab), self.chosen_)
+        rows = self.ranked_.scaled(self.features(asked, lab), self.model_.n_features_in_)
         return margins(self.model_, rows, self.classes_)
 
 
@@ -126,8 +140,6 @@ class Coded:
 class FewLatents(Coded, FewFeatures):
     """A logistic regression on the `k` most telling latents of one dictionary."""
 
-    centred = False
-
     def __init__(
         self,
         dictionary: str = "middle",
@@ -143,8 +155,7 @@ class FewLatents(Coded, FewFeatures):
         self.C = C
 
     def features(self, examples: Examples, lab: Lab) -> csr_array | np.ndarray:
-        codes = self.codes(examples, lab)
-        return codes.toarray() if self.centred else codes
+        return self.codes(examples, lab)
 
     def where(self) -> tuple[Any, ...]:
         return self.dictionary, self.pooling

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, ClassVar, Self
+
+import numpy as np
 
 from arena.contract import NEURONS, Brief, Detector, Examples, Sites
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from arena.lab import Lab
 
 
 class Recoded:
-    """Another contender (`of`) before a variant of its dictionaries, drawn with the seed `draw`."""
+    """Another contender (`of`) before `draws` variants of its dictionaries, one after the other.
+
+    Scores are [draws, n, classes]; metrics are averaged over the draws.
+    """
 
     variant: ClassVar[str]
 
-    def __init__(self, of: Detector, draw: int = 0) -> None:
+    def __init__(self, of: Detector, draws: int = 3) -> None:
         self.of = of
-        self.draw = draw
-
-    @property
-    def _name(self) -> str:
-        return f"{self.variant}{self.draw}"
+        self.draws = draws
 
     def wants(self, layers: int) -> Sites:
         return frozenset(
-            site if site.features in {"", NEURONS} else site._replace(features=f"{site.features}@{self._name}")
+            site if site.features in {"", NEURONS} else site._replace(features=f"{site.features}@{variant}")
             for site in self.of.wants(layers)
+            for variant in self._variants()
         )
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        self.of.fit(train, brief, lab.recoded(self._name))
+        self.fitted_ = [copy.copy(self.of).fit(train, brief, lab.recoded(v)) for v in self._variants()]
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        """[n, classes]."""
-        return self.of.score(asked, lab.recoded(self._name))
+        """[draws, n, classes]."""
+        made = zip(self.fitted_, self._variants(), strict=True)
+        return np.stack([fitted.score(asked, lab.recoded(variant)) for fitted, variant in made])
+
+    def _variants(self) -> list[str]:
+        return [f"{self.variant}{draw}" for draw in range(self.draws)]

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from arena.contract import ContenderMeta
 from arena.selection import FewLatents
+
+if TYPE_CHECKING:
+    from arena.contract import Examples
+    from arena.lab import Lab
 
 
 class TopkPca(FewLatents):
@@ -15,4 +23,6 @@ class TopkPca(FewLatents):
     """
 
     meta = ContenderMeta("topk_pca", version=1, family="baseline", access=("labels", "internals", "unlabelled text"))
-    centred = True
+
+    def features(self, examples: Examples, lab: Lab) -> np.ndarray:
+        return np.asarray(self.codes(examples, lab).toarray())

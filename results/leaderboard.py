@@ -132,7 +132,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
     single: dict[tuple[str, str, int], tuple[float, float]] = {}
     for contender in contenders:
         ok = {t: [r for r in cells.get((t, contender), []) if r.status == "ok"] for t in tasks}
-        coverage[contender] = (sum(map(len, ok.values())), due)
+        coverage[contender] = (sum(len({r.cell.seed for r in found}) for found in ok.values()), due)
         mine = [s for t in tasks if ok[t] for s in _scores(board, t, contender, ok[t])]
         scores += mine
         single |= {(t, contender, r.cell.seed): _dev_and_test(r) for t in tasks for r in ok[t]}
@@ -235,7 +235,8 @@ class _Names:
 
 def _identity(kind: str, record: Record) -> Mapping[str, Any]:
     identity: Mapping[str, Any] = getattr(record.cell, kind)
-    return identity
+    # A dictionary that was trained anew makes another contender, whatever its name.
+    return {**identity, **record.cell.contents} if kind == "contender" else identity
 
 
 def _name(kind: str, record: Record) -> str:

@@ -18,7 +18,7 @@ from results.stats import difference
 
 @dataclass(frozen=True)
 class Quiver:
-    """A toolbox without some arrows, mean AUROC over tasks, and the change that they bring."""
+    """A toolbox without some arrows, its mean AUROC, and the change that they bring."""
 
     added: tuple[str, ...]
     pool: tuple[str, ...]
@@ -57,16 +57,25 @@ def quiver(table: Table, arrows: Sequence[str], added: Sequence[str]) -> Quiver:
         one, two = np.mean(scores, axis=0)
         before.append(one)
         after.append(two)
-    found = difference(np.array(after), np.array(before), [table.families[task] for task in table.tasks])
+    families = [table.families[task] for task in table.tasks]
+    found = difference(np.array(after), np.array(before), families)
     return Quiver(
         tuple(added),
         tuple(arrows),
-        float(np.mean(before)),
-        found[0] if found else float(np.mean(np.subtract(after, before))),
+        _mean(before, families, by_family=found is not None),
+        _mean(list(np.subtract(after, before)), families, by_family=found is not None),
         found[1:] if found else None,
         picked,
         cells,
     )
+
+
+def _mean(values: Sequence[float], families: Sequence[str], by_family: bool) -> float:
+    """As the table's aggregate: over families where there are enough for an interval, else over tasks."""
+    if not by_family:
+        return float(np.mean(values))
+    names = sorted(set(families))
+    return float(np.mean([np.mean([v for v, f in zip(values, families, strict=True) if f == n]) for n in names]))
 
 
 def _choice(table: Table, task: str, seed: int, names: Sequence[str]) -> str:

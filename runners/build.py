@@ -11,7 +11,6 @@ from typing import Any
 
 from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
 from arena.dictionaries import Dictionaries
-from arena.dictionary import identify
 from arena.models import ModelIdentity
 from results.record import Cell
 from runners.compose import options, plain, raw
@@ -130,14 +129,31 @@ def _prefixed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dictionaries_of(contender: Contender, known: Dictionaries) -> dict[str, str]:
-    """Content of every dictionary that the contender's trials may read, by name."""
-    named = [
-        value
-        for param, default in contender.params.items()
-        if param.removeprefix(_INNER) == "dictionary"
-        for value in [default, *contender.grid.get(param, ())]
-    ]
-    return {f"dictionary {name}": identify(known.locate(name)).content for name in named}
+    """Content of every dictionary that the contender's trials may read, by name.
+
+    One that cannot be had leaves its cell an identity of its own; the cell fails with the reason.
+    """
+    found = {}
+    for param, default in contender.params.items():
+        if param.rpartition(".")[2] == "dictionary":
+            for name in [default, *contender.grid.get(param, ())]:
+                try:
+                    found[str(name)] = known.content(name)
+                except FairfightError:
+                    found[str(name)] = "unavailable"
+    return found
+
+
+def _placeless(values: Mapping[str, Any], contents: Mapping[str, str], known: Dictionaries) -> dict[str, Any]:
+    """Hyperparameters in which dictionaries that were named by where they lie are told by their content."""
+
+    def told(value: Any) -> Any:
+        if isinstance(value, list):
+            return [told(v) for v in value]
+        placed = isinstance(value, str) and value not in known.locations and "/" in value
+        return contents[value] if placed else value
+
+    return {k: told(v) if k.rpartition(".")[2] == "dictionary" else v for k, v in values.items()}
 
 
 def cell(
@@ -156,7 +172,8 @@ def cell(
         raise FairfightError(f"Unknown half={half!r}; choose one of {', '.join(HALVES)}.")
     meta = task.meta
     contents: dict[str, str] = {}
-    params = dict(contender.params)
+    coded = dictionaries_of(contender, dictionaries)
+    params = _placeless(contender.params, coded, dictionaries)
     if hasattr(contender.target, "contents"):
         params, contents = contender.target.contents(params)
     return Cell(
@@ -167,7 +184,7 @@ def cell(
             "code": contender.meta.name,
             "version": contender.meta.version,
             "params": params,
-            "grid": dict(contender.grid),
+            "grid": _placeless(contender.grid, coded, dictionaries),
             "path": dict(contender.path),
         },
         model=asdict(model),
@@ -175,7 +192,7 @@ def cell(
         budget=asdict(budget),
         half=half,
         seed=seed,
-        contents=contents | dictionaries_of(contender, dictionaries),
+        contents=contents | {f"dictionary {n}": c for n, c in coded.items() if n in dictionaries.locations},
     )
 
 

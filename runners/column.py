@@ -253,7 +253,8 @@ def _read_once(
     sites = set()
     for contender in contenders:
         try:
-            sites |= track.wants(contender, column.budget.trials, reader.loaded.layers)
+            wanted = track.wants(contender, column.budget.trials, reader.loaded.layers)
+            sites |= {reader.place(site) for site in wanted}
         except Exception:  # its own cell will fail with this, and say so
             continue
     prompts: list[str] = []

@@ -15,16 +15,18 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
-from arena.contract import Examples, FairfightError, Site, latents
+from arena.contract import Budget, Examples, FairfightError, Regime, Site, latents
 from arena.dictionaries import Dictionaries
 from arena.dictionary import identify
 from arena.lab import Lab
+from arena.models import ModelIdentity
 from arena.training import Course
 from baselines.few_shot import FewShot
 from baselines.finetuned import Head
 from baselines.linear_probe import LinearProbe
 from baselines.lora import Lora
 from baselines.random_sae import RandomSae
+from baselines.sae_shuffled import SaeShuffled
 from baselines.soft_prompt import SoftPrompt
 from baselines.surface import Surface
 from baselines.untrained_model import UntrainedModel
@@ -41,8 +43,9 @@ from methods.sae.sae_probe import SaeProbe
 from methods.sae.sae_reconstruction import SaeReconstruction
 from methods.sae.sae_residual import SaeResidual
 from results.metrics import auroc
+from results.record import key
 from runners import build
-from runners.compose import raw
+from runners.compose import plain, raw
 from tests.conftest import BRIEF, examples
 
 TRAIN, TEST = examples(200, seed=1), examples(100, seed=2)
@@ -314,10 +317,18 @@ def test_the_sparse_probe_with_every_latent_is_the_probe_on_all(lab: Lab) -> Non
 
 
 def test_the_random_dictionary_reads_other_latents_under_the_same_rule(lab: Lab) -> None:
-    made = RandomSae(of=SaeProbe("late", "max", k=5), draw=3)
-    assert made.wants(lab.layers) == {latents("late@random3", "max")}
-    direct = SaeProbe("late@random3", "max", k=5).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
-    np.testing.assert_array_equal(made.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab), direct)
+    made = RandomSae(of=SaeProbe("late", "max", k=5), draws=2)
+    assert made.wants(lab.layers) == {latents("late@random0", "max"), latents("late@random1", "max")}
+    scores = made.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    for draw, name in enumerate(("late@random0", "late@random1")):
+        direct = SaeProbe(name, "max", k=5).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+        np.testing.assert_array_equal(scores[draw], direct)
+    assert not np.array_equal(*scores)
+
+
+def test_a_permuted_decoder_says_nothing_of_a_contender_that_does_not_decode(lab: Lab) -> None:
+    with pytest.raises(FairfightError, match="sae_probe reads latents, which do not change with the decoder"):
+        SaeShuffled(of=SaeProbe("late")).fit(TRAIN, BRIEF, lab)
 
 
 def test_reconstruction_and_error_are_probed_apart(lab: Lab) -> None:
@@ -336,12 +347,30 @@ def test_a_record_s_key_knows_the_content_of_every_dictionary_of_the_grid(
     wrapped = build.contenders({"random_sae": raw("contender", "random_sae")}, [])[0]
     known = Dictionaries(tiny_dictionaries)
     contents = build.dictionaries_of(wrapped, known)
-    assert contents == {
-        f"dictionary {slot}": identify(tiny_dictionaries[slot]).content for slot in ("middle", "early", "late")
-    }
+    assert contents == {slot: identify(tiny_dictionaries[slot]).content for slot in ("middle", "early", "late")}
+    twice = build.contenders({"shuffled_labels": {**raw("contender", "shuffled_labels"), "of": "random_sae"}}, [])[0]
+    assert build.dictionaries_of(twice, known) == contents
+    none = Dictionaries({})  # the cell has an identity all the same, and fails by itself
+    assert set(build.dictionaries_of(wrapped, none).values()) == {"unavailable"}
     copy = tmp_path / "elsewhere"
     shutil.copytree(tiny_dictionaries["late"], copy)
     moved = Dictionaries({**tiny_dictionaries, "late": str(copy)})
     assert build.dictionaries_of(wrapped, moved) == contents
     (copy / "cfg.json").write_text((copy / "cfg.json").read_text().replace('"k": 8', '"k": 9'))
     assert build.dictionaries_of(wrapped, Dictionaries({**tiny_dictionaries, "late": str(copy)})) != contents
+
+
+def test_where_a_dictionary_lies_is_no_part_of_a_key(tiny_dictionaries: dict[str, str], tmp_path: Path) -> None:
+    keys = []
+    for folder in (tmp_path / "here", tmp_path / "there"):
+        shutil.copytree(tiny_dictionaries["late"], folder)
+        node = {**raw("contender", "sae_probe"), "dictionary": str(folder)}
+        node["grid"] = {**node["grid"], "dictionary": [str(folder), "early"]}
+        made = build.contenders({"sae_probe": node}, [])[0]
+        cell = build.cell(
+            build.task(plain("task", "capitals"), []), made, ModelIdentity("m", "r", "float32"), Regime("r", 9, 9, 2),
+            Budget("b", 1), Dictionaries(tiny_dictionaries), half="public", seed=0,
+        )  # fmt: skip
+        keys.append(key(cell))
+        assert str(tmp_path) not in str(cell)
+    assert keys[0] == keys[1]

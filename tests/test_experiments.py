@@ -68,7 +68,7 @@ def test_full_is_every_binary_set() -> None:
 
 
 def test_floors_and_controls_are_in_every_comparison() -> None:
-    for experiment in ("core", "full", "core_few", "shifts", "knows", "quickstart"):
+    for experiment in ("core", "full", "core_few", "core_sae", "shifts", "knows", "quickstart", "gemma_scope_2b"):
         named = {
             n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
         }

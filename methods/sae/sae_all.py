@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+import numpy as np
+
 from arena.contract import Brief, ContenderMeta, Examples, Pooling
 from arena.scores import margins
-from arena.selection import Coded, rank, sparse_logistic
+from arena.selection import Coded, divided, magnitudes, sparse_logistic
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from arena.lab import Lab
 
 
@@ -24,7 +24,11 @@ class SaeAll(Coded):
     """
 
     meta = ContenderMeta(
-        "sae_all", version=1, family="method", access=("labels", "internals", "unlabelled text"), control="random_sae"
+        "sae_all",
+        version=1,
+        family="method",
+        access=("labels", "internals", "unlabelled text"),
+        control="random_sae_all",
     )
 
     def __init__(self, dictionary: str = "middle", pooling: Pooling = "last", C: float = 1.0) -> None:
@@ -34,13 +38,11 @@ class SaeAll(Coded):
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
-        self.ranked_ = lab.once(
-            (type(self).__name__, self.dictionary, self.pooling, train.ids),
-            lambda: rank(self.codes(train, lab), train.truth, self.classes_, centred=False),
-        )
-        model = sparse_logistic(self.C, "l1", self.classes_)
-        self.model_ = model.fit(self.ranked_.features, train.truth)
+        codes = self.codes(train, lab)
+        self.scale_ = magnitudes(codes)
+        model = sparse_logistic(self.C, "l1", len(np.unique(train.truth)))
+        self.model_ = model.fit(divided(codes, self.scale_), train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, self.ranked_.rescale(self.codes(asked, lab)), self.classes_)
+        return margins(self.model_, divided(self.codes(asked, lab), self.scale_), self.classes_)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
-from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.selection import Coded
+from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Pooling
+from arena.selection import Coded, divided, gaps, magnitudes
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -21,8 +22,8 @@ class SaeLatent(Coded):
 
     For each class c the latent with the largest |AUROC - 1/2| of c against the rest on the training rows; its sign
     is where that AUROC lies, and score[c] = sign (f - mean f) / sd(f), both over train: [n, classes]. Nothing else
-    is fitted. f is read at the last token or pooled over tokens after encoding. Source: single-latent probes (Gao et al. 2024;
-    SAEBench's sparse probing at k = 1, Karvonen et al. 2025).
+    is fitted. f is read at the last token or pooled over tokens after encoding. Source: single-latent probes (Gao et
+    al. 2024; SAEBench's sparse probing at k = 1, Karvonen et al. 2025).
     """
 
     meta = ContenderMeta(
@@ -30,7 +31,7 @@ class SaeLatent(Coded):
         version=1,
         family="method",
         access=("labels", "internals", "unlabelled text"),
-        control="random_sae",
+        control="random_sae_latent",
     )
 
     signed = True
@@ -40,21 +41,29 @@ class SaeLatent(Coded):
         self.pooling = pooling
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        codes = self.codes(train, lab).tocsc()
-        areas = np.concatenate(
-            [
-                aurocs(codes[:, start : start + _CHUNK].toarray(), train.truth, len(brief.classes))
-                for start in range(0, codes.shape[1], _CHUNK)
-            ],
-            axis=1,
-        )
-        gain = areas - 0.5
-        self.latents_ = np.argmax(np.abs(gain) if self.signed else gain, axis=1)
-        chosen = codes[:, self.latents_].toarray()
-        towards = np.sign(gain[np.arange(len(gain)), self.latents_])
+        codes, classes = self.codes(train, lab), len(brief.classes)
+        active = np.unique(codes.indices)  # a latent that never fires tells nothing
+        if not len(active):
+            raise FairfightError(f"No latent of the dictionary {self.dictionary} fires on the training prompts.")
+        alive = codes[:, active]
+        gain = self._areas(alive, train.truth, classes) - 0.5
+        # Of latents that rank the few rows alike, the one whose means lie furthest apart.
+        apart = gaps(divided(alive, magnitudes(alive)), train.truth, classes)
+        worth = np.round(np.abs(gain) if self.signed else gain, 9)
+        best = np.array([np.lexsort((apart, row))[-1] for row in worth])
+        self.latents_ = active[best]
+        chosen = alive[:, best].toarray()
+        away = self.signed & (gain[np.arange(classes), best] < 0)
+        spread = chosen.std(0)
         self.means_ = chosen.mean(0)
-        self.weights_ = np.where(towards == 0, 1.0, towards) / np.maximum(chosen.std(0), 1e-12)
+        self.weights_ = np.divide(np.where(away, -1.0, 1.0), spread, out=np.zeros(classes), where=spread > 0)
         return self
+
+    def _areas(self, codes: csr_array, labels: np.ndarray, classes: int) -> np.ndarray:
+        """`aurocs` of many latents, some at a time."""
+        starts = range(0, codes.shape[1], _CHUNK)
+        some = (aurocs(codes[:, start : start + _CHUNK].toarray(), labels, classes) for start in starts)
+        return np.concatenate(list(some), axis=1)
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         return np.asarray((self.codes(asked, lab)[:, self.latents_].toarray() - self.means_) * self.weights_)

@@ -10,8 +10,8 @@ class SaeMaxPool(SaeLatent):
     """The SAE latent whose maximum over tokens tells a class best on train.
 
     As `sae_latent`, with f the maximum over all tokens but the first, and no sign: a latent detects a class by being
-    active. score[c] = (max over tokens of f - its mean) / its sd over train: [n, classes]. Source: SAE-A of AxBench (Wu et
-    al. 2025), which chooses the latent by AUROC on its training texts.
+    active. score[c] = (max over tokens of f - its mean) / its sd over train: [n, classes]. Source: SAE-A of AxBench
+    (Wu et al. 2025), which chooses the latent by AUROC on its training texts.
     """
 
     meta = ContenderMeta(
@@ -19,7 +19,7 @@ class SaeMaxPool(SaeLatent):
         version=1,
         family="method",
         access=("labels", "internals", "unlabelled text"),
-        control="random_sae",
+        control="random_sae_max_pool",
     )
 
     signed = False

@@ -31,6 +31,9 @@ class SaeReconstruction:
         control="sae_shuffled",
     )
 
+    decodes = True  # the control that permutes the decoder bears on this
+    error = False
+
     def __init__(self, dictionary: str = "middle", C: float = 0.01) -> None:
         self.dictionary = dictionary
         self.C = C
@@ -39,12 +42,13 @@ class SaeReconstruction:
         return frozenset({latents(self.dictionary)})
 
     def states(self, examples: Examples, lab: Lab) -> np.ndarray:
-        """What is probed, [n, d]."""
-        return lab.reconstruction(examples.prompts, self.dictionary).astype(float)
+        """What is probed, [n, d]; decoded once for all steps of a path."""
+        key = (type(self).__name__, self.dictionary, examples.ids)
+        return lab.once(key, lambda: lab.reconstruction(examples.prompts, self.dictionary, self.error).astype(float))
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
-        key = (type(self).__name__, self.dictionary, train.ids)
+        key = (type(self).__name__, "basis", self.dictionary, train.ids)
         self.basis_ = lab.once(key, lambda: decompose(self.states(train, lab)))
         self.model_ = logistic(self.C).fit(self.basis_.rotated, train.truth)
         return self

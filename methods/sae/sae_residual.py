@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from arena.contract import ContenderMeta
 from methods.sae.sae_reconstruction import SaeReconstruction
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from arena.contract import Examples
-    from arena.lab import Lab
 
 
 class SaeResidual(SaeReconstruction):
@@ -26,8 +18,7 @@ class SaeResidual(SaeReconstruction):
         version=1,
         family="method",
         access=("labels", "internals", "unlabelled text"),
-        control="sae_shuffled",
+        control="sae_shuffled_residual",
     )
 
-    def states(self, examples: Examples, lab: Lab) -> np.ndarray:
-        return lab.reconstruction(examples.prompts, self.dictionary, error=True).astype(float)
+    error = True

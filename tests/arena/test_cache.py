@@ -127,4 +127,4 @@ def test_shards_out_of_memory_are_read_again(tmp_path: Path, monkeypatch: pytest
     for _ in range(2):
         found = shelf.find("1.last", [f"{name}{r}" for name in "xyz" for r in ROWS])
         assert [found[f"{name}b"][7] for name in "xyz"] == [ord(name) for name in "xyz"]
-    assert len(shelf._open) == 1
+    assert len(shelf.cache._open) == 1

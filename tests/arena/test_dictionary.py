@@ -337,15 +337,19 @@ def test_shuffling_permutes_the_decoder_and_leaves_the_latents(tmp_path: Path) -
 # Identity
 
 
-def test_identity_is_content_and_card_is_not(tmp_path: Path) -> None:
+def test_identity_is_content_and_of_the_card_only_what_changes_a_result(tmp_path: Path) -> None:
     folder = write(tmp_path / "a")
     first = identify(folder)
     assert first.content == load(folder).content
     assert (first.architecture, first.layer, first.d_in, first.d_sae, first.card) == ("standard", 7, D, M, {})
     shutil.copytree(folder, tmp_path / "b")
-    (tmp_path / "b" / "card.json").write_text('{"l0": 3}')
+    (tmp_path / "b" / "card.json").write_text('{"site": 3}')
     assert identify(str(tmp_path / "b")).content == first.content
-    assert identify(str(tmp_path / "b")).card == {"l0": 3}
+    assert identify(str(tmp_path / "b")).card == {"site": 3}
+    (tmp_path / "b" / "card.json").write_text('{"l0": 3}')  # as many latents will its random counterpart activate
+    assert identify(str(tmp_path / "b")).content != first.content
+    (tmp_path / "b" / "card.json").unlink()
+    assert identify(str(tmp_path / "b")).content == first.content
     changed = load_file(tmp_path / "b" / "sae_weights.safetensors")
     changed["b_dec"][0] += 1
     save_file(changed, tmp_path / "b" / "sae_weights.safetensors")

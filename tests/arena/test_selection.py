@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
@@ -11,8 +13,8 @@ from arena.dictionaries import Dictionaries
 from arena.dictionary import load
 from arena.lab import Lab
 from arena.meter import Meter
-from arena.selection import rank, sparse_logistic
-from tests.conftest import examples
+from arena.selection import FewLatents, gaps, magnitudes, rank, sparse_logistic
+from tests.conftest import BRIEF, examples
 
 LABELS = np.array([0, 0, 0, 1, 1, 1])
 FEATURES = np.array(
@@ -28,30 +30,31 @@ FEATURES = np.array(
 
 
 def test_latents_are_ranked_by_the_gap_of_class_means_in_units_of_their_mean_activation() -> None:
-    ranked = rank(csr_array(FEATURES), LABELS, 2, centred=False)
-    np.testing.assert_allclose(ranked.scale, [5, 3, 5, np.inf])
-    gaps = [0, (2 + 4) / 3 / 3, abs(12 / 3 - 3 / 3) / 5, 0]
-    assert ranked.order.tolist() == np.argsort(-np.array(gaps), kind="stable").tolist()
-    np.testing.assert_allclose(ranked.features.toarray()[:, 1], FEATURES[:, 1] / 3)
-    np.testing.assert_allclose(ranked.features.toarray()[:, 3], 0)
-    np.testing.assert_allclose(ranked.scaled(csr_array(FEATURES), np.array([1, 2])), FEATURES[:, [1, 2]] / [3, 5])
+    ranked = rank(csr_array(FEATURES), LABELS, 2)
+    np.testing.assert_allclose(magnitudes(csr_array(FEATURES)), [5, 3, 5, np.inf])
+    np.testing.assert_allclose(gaps(csr_array(FEATURES), LABELS, 2), [0, (2 + 4) / 3, abs(12 / 3 - 3 / 3), 0])
+    assert ranked.order.tolist() == [1, 2, 0, 3]  # gaps of 2 / 3, 3 / 5, 0 and 0
+    np.testing.assert_allclose(ranked.rows, FEATURES[:, [1, 2, 0, 3]] / [3, 5, 5, np.inf], rtol=1e-6)
+    np.testing.assert_allclose(ranked.scaled(csr_array(FEATURES), 2), FEATURES[:, [1, 2]] / [3, 5])
+    assert rank(csr_array(FEATURES), LABELS, 2, most=2).rows.shape == (6, 2)
 
 
 def test_an_offset_of_dense_features_counts_for_nothing() -> None:
     rng = np.random.default_rng(0)
     states = rng.normal(size=(40, 5))
     labels = (states[:, 2] > 0).astype(int)
-    shifted = rank(states + np.array([1000, 0, -50, 7, 0]), labels, 2, centred=True)
-    plain = rank(states, labels, 2, centred=True)
+    shifted = rank(states + np.array([1000, 0, -50, 7, 0]), labels, 2)
+    plain = rank(states, labels, 2)
     assert shifted.order[0] == plain.order[0] == 2
-    np.testing.assert_allclose(shifted.scale, np.abs(states - states.mean(0)).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(plain.scale, np.abs(states - states.mean(0)).mean(0)[plain.order], rtol=1e-6)
+    np.testing.assert_allclose(shifted.rows, plain.rows, atol=1e-4)
 
 
 def test_with_three_classes_the_most_telling_feature_of_any_class_leads() -> None:
     labels = np.repeat([0, 1, 2], 10)
     features = np.ones((30, 3))
     features[labels == 2, 1] = 3
-    assert rank(csr_array(features), labels, 3, centred=False).order[0] == 1
+    assert rank(csr_array(features), labels, 3).order[0] == 1
 
 
 def test_an_unknown_penalty_is_told() -> None:
@@ -85,10 +88,29 @@ class TestLatentsOfTheLab:
             found = lab.latents(prompts, "late", pooling)  # type: ignore[arg-type]
             np.testing.assert_allclose(found.toarray(), np.stack(pooled), rtol=1e-4, atol=1e-5)
 
-    def test_what_is_kept_and_what_is_lost_make_the_state(self, lab: Lab) -> None:
+    def test_what_is_kept_is_the_dictionary_s_reconstruction_and_the_rest_is_lost(
+        self, lab: Lab, tiny_dictionaries: dict[str, str]
+    ) -> None:
+        import torch
+
         prompts = examples(5).prompts
+        states = lab.activations(prompts, Site(1))
         kept, lost = (lab.reconstruction(prompts, "late", error) for error in (False, True))
-        np.testing.assert_allclose(kept + lost, lab.activations(prompts, Site(1)), rtol=1e-5, atol=1e-5)
+        expected = load(tiny_dictionaries["late"]).reconstruct(torch.from_numpy(states)).numpy()
+        np.testing.assert_allclose(kept, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(lost, states - expected, rtol=1e-4, atol=1e-5)
+
+    def test_a_model_without_a_dense_mlp_says_so_and_goes_on(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        def none(_: object, layer: int) -> None:
+            raise FairfightError(f"No dense MLP in block {layer}")
+
+        prompts = examples(3).prompts
+        expected = lab.activations(prompts, Site(0))
+        monkeypatch.setattr(type(lab._reader.loaded), "mlp_out", none)
+        with pytest.raises(FairfightError, match="No dense MLP in block 1"):
+            lab.activations(prompts, Site(1, features=NEURONS))
+        more = lab.activations([*prompts, "another text"], Site(0, "mean"))
+        assert more.shape == (4, expected.shape[1])
 
     def test_one_pass_serves_states_neurons_and_latents(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         prompts = examples(8).prompts
@@ -137,6 +159,17 @@ class TestLatentsOfTheLab:
             assert spent["fit"]["token_layers"] == pytest.approx(tokens * 1 + encoded * share * lab.layers, abs=0.1)
             assert spent["amortised_tokens"] == 1000
 
+    def test_reading_all_tokens_after_the_last_one_is_charged(self, lab: Lab) -> None:
+        text = "good film and more"
+        with lab.meter.phase("selection"):
+            lab.latents([text], "early", "last")
+            one = lab.meter.ledgers["selection"].summary(lab.layers)
+            lab.latents([text], "early", "max")
+            all_tokens = lab.meter.ledgers["selection"].summary(lab.layers)
+        share = 32 * 64 / lab._reader.loaded.block_weights * lab.layers
+        gained = all_tokens["token_layers"] - one["token_layers"]
+        assert gained == pytest.approx((len(lab._reader.ids(text)) - 1) * share, abs=0.11)
+
     def test_random_and_shuffled_variants_are_seen_by_a_recoded_lab_alone(self, lab: Lab) -> None:
         prompts = examples(6).prompts
         own = lab.latents(prompts, "late").toarray()
@@ -153,12 +186,40 @@ class TestLatentsOfTheLab:
         assert lab.meter.spent()["amortised_tokens"] == 0
 
 
+def test_a_number_of_features_that_cannot_be_is_told(lab: Lab) -> None:
+    with pytest.raises(FairfightError, match="k=0 is out of range; give a number of features from 1 to 1024"):
+        FewLatents("late", k=0).fit(examples(20), BRIEF, lab)
+
+
+def test_other_labels_choose_other_features(lab: Lab) -> None:
+    """What is remembered between the steps of a path knows the labels it was chosen by."""
+    data = examples(40)
+    chosen = []
+    for labels in (data.truth, np.random.default_rng(0).permutation(data.truth)):
+        made = FewLatents("late", "max", k=4).fit(replace(data, labels=labels), BRIEF, lab)
+        chosen.append(made.ranked_.order[:4].tolist())
+    assert chosen[0] != chosen[1]
+
+
 class TestNames:
     def test_an_unknown_name_lists_those_there_are(self) -> None:
         with pytest.raises(FairfightError, match="Unknown dictionary 'deep': those of this model are early, late"):
             Dictionaries({"early": "a", "late": "b"}).locate("deep")
         with pytest.raises(FairfightError, match="this model has none; choose others with dictionaries="):
             Dictionaries({}).locate("deep")
+
+    def test_a_name_may_hold_an_at_sign(self) -> None:
+        known = Dictionaries({"early": "a"})
+        assert known.locate("/data/user@host/sae") == "/data/user@host/sae"
+        assert known.locate("/data/user@host/sae@random3") == "/data/user@host/sae"
+        with pytest.raises(FairfightError, match="dictionary=None is no name"):
+            known.locate(None)  # type: ignore[arg-type]
+
+    def test_variants_have_contents_of_their_own(self, tiny_dictionaries: dict[str, str]) -> None:
+        known = Dictionaries(tiny_dictionaries)
+        names = ["late", "late@random0", "late@random1", "late@shuffled0"]
+        assert [known.content(n) for n in names] == [known[n].content for n in names]
+        assert len({known.content(n) for n in names}) == 4
 
     def test_a_dictionary_of_another_model_is_refused(self, lab: Lab, tiny_dictionaries: dict[str, str]) -> None:
         import json

@@ -67,6 +67,15 @@ def test_the_aggregate_is_the_mean_of_the_tasks() -> None:
     assert every.n == 80
 
 
+def test_a_dictionary_that_was_trained_anew_makes_another_contender() -> None:
+    old, new = ({"dictionary middle": content * 32} for content in "ab")
+    found = [record(replace(CELL, contents=contents, seed=seed), "sae") for contents in (old, new) for seed in (0, 1)]
+    (table,) = leaderboard.build(found)
+    assert len(table.contenders) == 2
+    assert all("dictionary middle=" in name for name in table.contenders)
+    assert set(table.coverage.values()) == {(2, 2)}
+
+
 def test_nothing_is_imputed() -> None:
     """A contender without every cell has no aggregate and stands below, however good it looks."""
     (table,) = leaderboard.build(records())

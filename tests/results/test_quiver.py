@@ -22,7 +22,9 @@ def board(told: Told, families: int = 6, **family: str) -> Table:
         for seed in (0, 1):
             cell = replace(CELL, task={**CELL.task, "name": f"task{number}"}, seed=seed)
             for name, (dev, skill) in told.items():
-                r = record(cell, name, skill, trials=[{"params": {}, "dev_score": dev, "path": []}])
+                r = record(
+                    cell, name, skill * (1 + 0.2 * number), trials=[{"params": {}, "dev_score": dev, "path": []}]
+                )
                 about = {**r.about, "task_family": f"f{number}", "contender_family": family.get(name, "baseline")}
                 found.append(replace(r, about=about))
     (table,) = leaderboard.build(found)
@@ -58,6 +60,24 @@ def test_controls_are_no_arrows_and_incomplete_methods_are_not_added() -> None:
     )
     assert pool(table) == ("probe",)
     assert [q.added for q in quivers(table)] == [("lat",), ("sae",), ("lat", "sae")]
+
+
+def test_families_count_once_however_many_tasks_they_have() -> None:
+    table = board({"probe": (0.8, 1.0), "sae": (0.9, 2.0)}, families=8, sae="method")
+    merged = replace(table, families={task: "f0" if int(task[4:]) < 3 else f"f{task[4:]}" for task in table.tasks})
+    (q,) = quivers(merged)
+
+    def over_families(name: str) -> float:
+        means = [
+            np.mean([test for (task, of, _), (_, test) in table.cells.items() if (task, of) == (mine, name)])
+            for mine in table.tasks
+        ]
+        return float(np.mean([np.mean(means[:3]), *means[3:]]))
+
+    assert q.without == pytest.approx(over_families("probe"))
+    assert q.change == pytest.approx(over_families("sae") - over_families("probe"))
+    assert q.interval is not None
+    assert q.interval[0] < q.change < q.interval[1]
 
 
 def test_few_families_give_no_interval_and_the_page_shows_what_there_is() -> None:
