@@ -75,9 +75,49 @@ class FiguresConfig:
     model: str | None = None
 
 
+@dataclass
+class TrainSaeConfig:
+    """`fairfight train-sae`: dictionaries of one model, one per site, all of one recipe and one corpus."""
+
+    sae: dict[str, Any] = MISSING  # architecture and hyperparameters
+    corpus: dict[str, Any] = MISSING
+    model: ModelSpec = MISSING
+    site: Any = field(default_factory=lambda: [0.25, 0.5, 0.75])  # block numbers, or shares of the depth (floats)
+    tokens: int = 2_000_000  # to train on, without the held-out ones
+    epochs: int = 2
+    context: int = 128  # tokens that the model reads at a time, BOS included
+    held_out: float = 0.05  # share of the passages that are never trained on
+    held_out_tokens: int = 20_000  # that there are to be at least
+    dead_tokens: int = 500_000  # a latent that fires on none of so many (held-out ones first) is dead
+    ce_tokens: int = 20_000  # held-out tokens that the model predicts
+    ablation: str = "zero"  # zero | mean
+    dtype: str = "float32"  # of the weights on disk: float32 | float16
+    out: str | None = None  # folder of the dictionaries; None: the project's cache folder
+    seed: int = 0
+    resume: str = "missing"  # missing: what is in `out` stays | always: made anew
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+@dataclass
+class EvaluateSaeConfig:
+    """`fairfight evaluate-sae`: the numbers of dictionaries on held-out text of a corpus."""
+
+    dictionary: Any = MISSING  # one location or a list; @random0 behind one is its random counterpart
+    corpus: dict[str, Any] = MISSING
+    model: ModelSpec = MISSING
+    tokens: int = 100_000  # held-out tokens
+    context: int = 128
+    held_out: float = 0.05
+    ce_tokens: int = 20_000
+    ablation: str = "zero"
+    format: str = "markdown"  # what stdout gets: markdown | json
+
+
 def register() -> None:
     """Makes the schemas known to Hydra."""
     store = ConfigStore.instance()
     store.store(name="run_schema", node=RunConfig)
+    store.store(name="train_sae_schema", node=TrainSaeConfig)
+    store.store(name="evaluate_sae_schema", node=EvaluateSaeConfig)
     store.store(name="leaderboard_schema", node=LeaderboardConfig)
     store.store(name="figures_schema", node=FiguresConfig)

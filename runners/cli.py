@@ -12,10 +12,13 @@ from pathlib import Path
 
 import yaml
 
+APPS = ("run", "train-sae", "evaluate-sae")  # Hydra applications: overrides, -m, completion
 COMMANDS = {
     "run": "run a task x model with its contenders and seeds, or an experiment of many",
     "leaderboard": "tables from the records alone",
     "figures": "figures from the records alone",
+    "train-sae": "sparse autoencoders (or PCA, ICA) of a model's sites: harvest, train, evaluate, describe",
+    "evaluate-sae": "variance explained, L0, dead latents, cross-entropy recovered of any dictionary",
     "list": "what there is: list tasks | contenders | models | regimes | budgets | experiments",
     "store": "store pack SOURCE TARGET: a store's records in few files, to publish or to go on from",
     "fetch": "download the assets, once, before anything needs them",
@@ -34,14 +37,14 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("fairfight").setLevel(logging.INFO)
     try:
-        return _run(rest) if command == "run" else _call(command, rest)
+        return _app(command, rest) if command in APPS else _call(command, rest)
     except BrokenPipeError:  # the reader of our output has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         return _fail(f"{error}; check that the path exists, that you may write to it and that the disk has room.")
     except KeyboardInterrupt:
-        return _fail("Interrupted; every finished record is kept, and the same command goes on from there.")
+        return _fail("Interrupted; whatever is finished is kept, and the same command goes on from there.")
 
 
 def _call(command: str, rest: list[str]) -> int:
@@ -63,22 +66,22 @@ def _call(command: str, rest: list[str]) -> int:
     return code
 
 
-def _run(rest: list[str]) -> int:
-    """`run` is a Hydra application: overrides, -m, completion. The exit code is the store's word."""
+def _app(command: str, rest: list[str]) -> int:
+    """A Hydra application. The exit code is decided from what its jobs left word of, and from the store."""
     if importlib.util.find_spec("torch") is None:
-        return _fail("`fairfight run` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
-    mistake = _unknown_contender(rest) or _unwritable_store(rest)
+        return _fail(f"`fairfight {command}` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
+    mistake = (_unknown_contender(rest) or _unwritable_store(rest)) if command == "run" else None
     if mistake:
         return _fail(mistake)
     if {"-h", "--help"} & set(rest):
-        print(_help("run"))
+        print(_help(command))
         return 0
     from runners import run
 
-    sys.argv = ["fairfight run", *_flags_first(rest)]
+    sys.argv = [f"fairfight {command}", *_flags_first(rest)]
     invocation = run.begin()
     try:
-        run.main()
+        importlib.import_module(f"runners.{command.replace('-', '_')}").main()
         informs = {
             "--help",
             "--hydra-help",
@@ -145,9 +148,10 @@ def _help(command: str) -> str:
     """What a command does and, where it is configured, its options with their defaults."""
     from runners.compose import composed, options
 
-    if command not in options(""):
+    name = command.replace("-", "_")
+    if name not in options(""):
         return f"usage: fairfight {command} [names]\n\n{COMMANDS[command]}"
-    defaults = yaml.safe_dump(composed(command, []), sort_keys=False)
+    defaults = yaml.safe_dump(composed(name, []), sort_keys=False)
     return f"usage: fairfight {command} [name=value ...]\n\n{COMMANDS[command]}; options and defaults:\n\n{defaults}"
 
 
