@@ -37,14 +37,14 @@ def main(config: DictConfig) -> None:
         missing = isinstance(error, MissingMandatoryValue) and error.full_key
         message = f"{missing} has no value; give {missing}=..." if missing else str(error).strip().splitlines()[0]
         LOG.error("%s", message)
-        _note(root, [], message)
+        note(root, [], message)
 
 
 def job(frame: dict[str, Any], store: Store) -> None:
     """Runs what is missing of one column, then exports the records to W&B."""
     made = make(frame)
     keys = list(made.cells())
-    _note(str(store.root), keys, None)
+    note(str(store.root), keys, None)
     todo = column.missing(store, keys, frame["resume"])
     if todo:
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
@@ -140,7 +140,7 @@ def exit_code(invocation: Path) -> int:
     return 1 if bad or broken else 0
 
 
-def _note(store: str, keys: list[str], error: str | None) -> None:
+def note(store: str, keys: list[str], error: str | None) -> None:
     """Leaves word of what this job is to run; the exit code is decided from these notes and the store."""
     folder = Path(os.environ.get(INVOCATION) or begin())
     folder.mkdir(parents=True, exist_ok=True)

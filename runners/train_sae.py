@@ -65,7 +65,7 @@ def attempt(config: DictConfig, job: Callable[[dict[str, Any]], None]) -> None:
         missing = isinstance(error, MissingMandatoryValue) and error.full_key
         message = f"{missing} has no value; give {missing}=..." if missing else str(error).strip().splitlines()[0]
         LOG.error("%s", message)
-    run._note("", [], message)
+    run.note("", [], message)
 
 
 def job(frame: dict[str, Any], words: Sequence[str]) -> None:
