@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from results.store import Store
 from tests.results.test_leaderboard import records
@@ -75,6 +76,9 @@ def test_no_registry_host_or_machine_path_is_committed() -> None:
         if name.endswith(".npz"):
             with np.load(ROOT / name, allow_pickle=False) as archive:
                 text = archive["notes"].tobytes().decode()
+        elif name.endswith(".safetensors"):
+            with safe_open(ROOT / name, framework="np") as weights:
+                text = json.dumps(weights.metadata())
         else:
             text = (ROOT / name).read_text()
         assert "/root" + "/" not in text, name
