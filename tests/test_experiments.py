@@ -9,8 +9,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from arena import dictionaries
 from arena.dictionary import Identity, identify
-from runners import build, run
+from runners import run
 from runners.compose import composed, options, raw
 
 
@@ -35,7 +36,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
             return identify(location)
         return Identity(location, "jumprelu", 0, 1, 1, {})
 
-    monkeypatch.setattr(build, "identify", known)
+    monkeypatch.setattr(dictionaries, "identify", known)
 
 
 @pytest.mark.usefixtures("offline")
