@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from arena.cache import Cache, Cost, Shelf, digest
 from arena.contract import NEURONS, FairfightError, Site
-from arena.dictionaries import Dictionaries
+from arena.dictionaries import Dictionaries, Identity
+from arena.dictionary import Dictionary
 from arena.models import LoadedModel, load, other_model, untrained
 
 VERSION = 1  # part of the cache's preimage: bump when the numbers change
@@ -136,14 +137,18 @@ class Reader:
         if site.features in {"", NEURONS}:
             return site
         dictionary = self.dictionaries.identity(site.features)
+        self.fits(site.features, dictionary)
+        return site._replace(layer=dictionary.layer)
+
+    def fits(self, name: str, dictionary: Identity | Dictionary) -> None:
+        """Raises FairfightError where a dictionary is of another model."""
         width = self.loaded.model.config.get_text_config(decoder=True).hidden_size
         if dictionary.d_in != width or dictionary.layer >= self.loaded.layers:
             raise FairfightError(
-                f"The dictionary {site.features} reads {dictionary.d_in} dimensions after block "
-                f"{dictionary.layer}, and {self.loaded.name} has {width} in {self.loaded.layers} blocks; it was "
-                f"trained on another model: choose another with dictionaries=..."
+                f"The dictionary {name} reads {dictionary.d_in} dimensions after block {dictionary.layer}, and "
+                f"{self.loaded.name} has {width} in {self.loaded.layers} blocks; it was trained on another model: "
+                f"choose another with dictionaries=..."
             )
-        return site._replace(layer=dictionary.layer)
 
     def _follows(self, site: Site) -> bool:
         """Whether a dictionary's latents follow from one state that is worth caching by itself."""

@@ -20,6 +20,11 @@ class FairfightError(Exception):
     """A user's mistake or a missing thing, told in one sentence that names the cause and the remedy."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class OverBudgetError(FairfightError):
     """A contender spent more than its budget allows; its record says `over_budget`."""
 

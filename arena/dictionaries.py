@@ -1,20 +1,44 @@
-"""The dictionaries that a model has, by name."""
+"""The dictionaries that a model has, by name.
+
+A location is a folder in SAELens' format, `pkg://package/folder` inside an installed package, or `saelens://release/id`
+for a release that SAELens lists. `identify` needs no torch, so that a finished sweep costs seconds; `load` does.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from arena import assets
 from arena.contract import FairfightError
-from arena.dictionary import Dictionary, Identity, derived, identify, load
+from arena.dictionary import Dictionary, derived
+from arena.sae_format import CARD, CONFIG, WEIGHTS, present, read_config, read_json, read_weights
+from arena.sae_releases import folder_of
 
 _VARIANT = re.compile(r"(?P<own>.+?)(@(?P<variant>random|shuffled)(?P<seed>\d+))?")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is known of a dictionary before its weights are read; `content` enters a record's key."""
+
+    content: str  # sha256 over cfg.json, sae_weights.safetensors and, where no k says it, the L0
+    architecture: str  # one of ARCHITECTURES
+    layer: int  # the block whose output it reads, 0-based
+    d_in: int
+    d_sae: int
+    card: Mapping[str, Any]
 
 
 class Dictionaries:
     """Sparse autoencoders by name, each loaded when it is first asked for.
 
-    A name is a key of `locations`, or a location itself (see `arena.dictionary.load`). `<name>@random0` is the
+    A name is a key of `locations`, or a location itself (see `load`). `<name>@random0` is the
     dictionary with random weights of that seed, `<name>@shuffled0` the one whose decoder is permuted.
     """
 
@@ -70,3 +94,58 @@ def _parts(name: str) -> tuple[str, str, int]:
     if found is None or not found["variant"]:
         return name, "", 0
     return found["own"], found["variant"], int(found["seed"])
+
+
+def identify(location: str) -> Identity:
+    """What a dictionary is, from its cfg.json and a hash of its weights; a release is fetched first, once."""
+    folder = folder_of(location)
+    config = read_config(folder, location)
+    digest = hashlib.sha256()
+    for name in (CONFIG, WEIGHTS):
+        digest.update(f"{name}\0{_file_hash(present(folder, name, location))}\n".encode())
+    card = read_json(folder / CARD, location) if (folder / CARD).is_file() else {}
+    if config.architecture not in ("topk", "linear"):  # its random counterpart takes its sparsity from here
+        digest.update(f"l0\0{card.get('l0', config.l0)}\n".encode())
+    return Identity(digest.hexdigest(), config.architecture, config.layer, config.d_in, config.d_sae, card)
+
+
+def load(location: str, device: str = "cpu") -> Dictionary:
+    """The dictionary at a location, in float32 on a device.
+
+    Raises FairfightError, in one sentence, for what is missing, damaged, pickled, of another architecture or read
+    elsewhere than in the residual stream.
+    """
+    identity = identify(location)
+    folder = folder_of(location)
+    config = read_config(folder, location)
+    tensors = read_weights(folder / WEIGHTS, config, location)
+    if config.rescaled:
+        # Latents are in units of the decoder's norms: the same numbers with the norms moved into the encoder.
+        norms = tensors["W_dec"].norm(dim=1).clamp(min=1e-8)
+        tensors["W_enc"] = tensors["W_enc"] * norms
+        tensors["b_enc"] = tensors["b_enc"] * norms
+        tensors["W_dec"] = tensors["W_dec"] / norms[:, None]
+    l0 = identity.card.get("l0", config.l0)
+    return Dictionary(
+        location=location,
+        architecture=config.architecture,
+        layer=config.layer,
+        content=identity.content,
+        card=identity.card,
+        **{name: tensor.to(device).contiguous() for name, tensor in tensors.items()},
+        k=config.k,
+        l0=float(l0) if isinstance(l0, (int, float)) else None,
+        centred=config.centred,
+        normalisation=config.normalisation,
+    )
+
+
+def _file_hash(path: Path) -> str:
+    """sha256 of a file; files of gigabytes are read once per process."""
+    stat = path.stat()
+    return _hash_once(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_once(path: Path, size: int, modified: int) -> str:  # noqa: ARG001 - what tells a file from its successor
+    return assets.sha256(path)

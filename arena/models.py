@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from arena import assets
-from arena.contract import FairfightError
+from arena.contract import FairfightError, first_line
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ def load(spec: ModelSpec) -> LoadedModel:
         model = model.to(device).eval().requires_grad_(False)
     except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:
         raise FairfightError(
-            f"The model {spec.name} could not be loaded ({_first_line(error)}); it must be a Hugging Face causal LM "
+            f"The model {spec.name} could not be loaded ({first_line(error)}); it must be a Hugging Face causal LM "
             f"with safetensors weights and a tokenizer, and the device {device!r} must exist."
         ) from error
     blocks = _blocks(model)
@@ -204,7 +204,7 @@ def _hub_commit(spec: ModelSpec) -> str:
             commit = huggingface_hub.HfApi().model_info(spec.id, revision=spec.revision, timeout=10).sha
             return str(commit)
         except Exception as error:  # whatever the network does, the cache may still know
-            reason = _first_line(error)
+            reason = first_line(error)
     cached = huggingface_hub.try_to_load_from_cache(spec.id, "config.json", revision=spec.revision)
     if isinstance(cached, str):
         return Path(cached).parent.name
@@ -272,7 +272,3 @@ def _quiet() -> Any:
     finally:
         if shown:
             logging.enable_progress_bar()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

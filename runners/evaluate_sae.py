@@ -16,7 +16,9 @@ from arena.dictionaries import Dictionaries
 from arena.models import ModelSpec, load
 from conf.schema import register
 from methods.sae import harvest, quality
-from runners.train_sae import attempt, check, corpus, table
+from runners import run
+from runners.corpus import corpus
+from runners.train_sae import check, table
 
 register()
 
@@ -24,7 +26,7 @@ register()
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="evaluate_sae")
 def main(config: DictConfig) -> None:
     """One job. Hydra calls it once, or once per point of a sweep."""
-    attempt(config, job)
+    run.attempt(config, job)
 
 
 def job(frame: dict[str, Any]) -> None:
@@ -36,7 +38,7 @@ def job(frame: dict[str, Any]) -> None:
     reader = Reader(load(ModelSpec(**frame["model"])), Cache(assets.cache_dir() / "activations"))
     known = Dictionaries({}, reader.loaded.device)
     for name in names:
-        quality.fits(known[name], reader)  # before minutes of reading
+        reader.fits(name, known[name])  # before minutes of reading
     text = corpus(frame["corpus"], frame["model"])
     # Passages are held out by their hash: of a larger share some were trained on.
     trained = [dict(known[name].card.get("harvest", {})).get("held_out", 1.0) for name in names]

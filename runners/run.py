@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from arena.contract import Budget, FairfightError, Regime
+from arena.contract import Budget, FairfightError, Regime, first_line
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig, register
 from results.store import Store, StoreError
@@ -29,19 +30,25 @@ register()
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="run")
 def main(config: DictConfig) -> None:
     """One job. Hydra calls it once, or once per point of a sweep."""
-    root = str(config.store)
+    attempt(config, job)
+
+
+def attempt(config: DictConfig, work: Callable[[dict[str, Any]], None]) -> None:
+    """Does a job, and leaves word of whether it came to its end; a mistake is told in one sentence."""
+    message = None
     try:
         frame: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        job(frame, Store(root))
+        work(frame)
     except (FairfightError, StoreError, OmegaConfBaseException, OSError) as error:
         missing = isinstance(error, MissingMandatoryValue) and error.full_key
-        message = f"{missing} has no value; give {missing}=..." if missing else str(error).strip().splitlines()[0]
+        message = f"{missing} has no value; give {missing}=..." if missing else first_line(error)
         LOG.error("%s", message)
-        note(root, [], message)
+    note("", [], message)
 
 
-def job(frame: dict[str, Any], store: Store) -> None:
+def job(frame: dict[str, Any]) -> None:
     """Runs what is missing of one column, then exports the records to W&B."""
+    store = Store(frame["store"])
     made = make(frame)
     keys = list(made.cells())
     note(str(store.root), keys, None)

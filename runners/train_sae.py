@@ -9,7 +9,7 @@ import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,23 @@ import numpy as np
 import torch
 from filelock import FileLock
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig
 
 from arena import assets
 from arena.activations import Reader
 from arena.cache import Cache, digest
-from arena.contract import FairfightError, depth
-from arena.dictionary import load as load_dictionary
+from arena.contract import FairfightError, depth, first_line
+from arena.dictionaries import load as load_dictionary
 from arena.models import ModelSpec, identify, load
 from conf.schema import register
 from methods.sae import card as cards
-from methods.sae import corpus as corpora
 from methods.sae import harvest, linear, quality, training
 from methods.sae.corpus import Corpus
 from methods.sae.harvest import Harvest
-from runners import build, run
+from runners import run
 from runners.column import LOG
-from runners.compose import options, plain
+from runners.corpus import corpus
 from runners.provenance import software
-from tasks.knows import Knows
-from tasks.labelled import LabelledTask
-from tasks.sae_probes import SaeProbes, SaeProbesShift, every
 
 VERSION = 1  # part of a dictionary's key: bump when the same command gives another one
 BASES = ("pca", "ica")
@@ -52,20 +47,7 @@ register()
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train_sae")
 def main(config: DictConfig) -> None:
     """One job. Hydra calls it once, or once per point of a sweep."""
-    attempt(config, functools.partial(job, words=HydraConfig.get().overrides.task))
-
-
-def attempt(config: DictConfig, job: Callable[[dict[str, Any]], None]) -> None:
-    """Runs a job, and leaves word of whether it came to its end; a mistake is told in one sentence."""
-    message = None
-    try:
-        frame: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        job(frame)
-    except (FairfightError, OmegaConfBaseException, OSError) as error:
-        missing = isinstance(error, MissingMandatoryValue) and error.full_key
-        message = f"{missing} has no value; give {missing}=..." if missing else str(error).strip().splitlines()[0]
-        LOG.error("%s", message)
-    run.note("", [], message)
+    run.attempt(config, functools.partial(job, words=HydraConfig.get().overrides.task))
 
 
 def job(frame: dict[str, Any], words: Sequence[str]) -> None:
@@ -238,57 +220,6 @@ class _Plan:
         }
 
 
-def corpus(node: Mapping[str, Any], model: Mapping[str, Any]) -> Corpus:
-    """The text of a choice of conf/corpus, without what is near a task's prompt."""
-    choice = {**node}
-    source = choice.pop("source", None)
-    makers: dict[Any, Callable[..., Corpus]] = {"builtin": _builtin, "file": corpora.from_file, "hub": corpora.from_hub}
-    if source not in makers:
-        raise FairfightError(f"Unknown corpus.source={source!r}; choose one of {', '.join(makers)}.")
-    return makers[source](**choice, forbidden=prompts(model))
-
-
-def _builtin(forbidden: Sequence[str]) -> Corpus:
-    """The built-in corpus, kept between runs: laying every passage beside every prompt takes minutes."""
-    told = [assets.sha256(Path(corpora.__file__)), *sorted(set(forbidden))]
-    file = assets.cache_dir() / "corpus" / f"{digest(*told)}.json"
-    try:
-        kept = json.loads(file.read_text())
-        return Corpus(tuple(kept["passages"]), tuple(kept["sources"]), kept["report"])
-    except (OSError, ValueError, KeyError, TypeError):
-        made = corpora.builtin(forbidden)
-    with assets.atomic_path(file) as partial:
-        partial.write_text(json.dumps(dataclasses.asdict(made)))
-    return made
-
-
-def prompts(model: Mapping[str, Any]) -> list[str]:
-    """Every prompt of every task, before cleaning and splitting; not of those that need a user's own data."""
-    found: dict[str, None] = {}
-    for choice in options("task"):
-        node = plain("task", choice)
-        if "???" not in map(str, node.values()):
-            for task in _parts(build.task(node, [], model)):
-                found |= dict.fromkeys(_prompts(task))
-    for task in [*map(SaeProbes, every()), *map(SaeProbesShift, SaeProbesShift.FILES)]:
-        found |= dict.fromkeys(task.rows().prompts)
-    return list(found)
-
-
-def _parts(task: Any) -> Iterator[LabelledTask]:
-    """A task, or those that it wraps."""
-    inner = [getattr(task, role) for role in getattr(type(task), "wraps", ())]
-    for part in inner:
-        yield from _parts(part)
-    if not inner:
-        yield task
-
-
-def _prompts(task: LabelledTask) -> list[str]:
-    """Prompts of a task; those about the model itself are told without asking it."""
-    return [fact.prompt for fact in task.facts()] if isinstance(task, Knows) else task.rows().prompts
-
-
 def _some(found: Harvest, tokens: int) -> Iterator[np.ndarray]:
     """Training shards until there are `tokens` with the held-out ones."""
     missing = tokens - sum(shard.tokens for shard in found.held)
@@ -406,4 +337,4 @@ def _export(card: Mapping[str, Any], mode: str, project: str) -> None:
                 tracked.log({f"train/{name}": value for name, value in point.items()}, step=int(point["tokens"]))
             tracked.summary.update(numbers)
     except Exception as error:  # tracking is a copy: whatever happens to it, the card stands
-        LOG.warning("W&B took no copy of %s (%s); its card is safe.", card["name"], str(error).splitlines()[:1])
+        LOG.warning("W&B took no copy of %s (%s); its card is safe.", card["name"], first_line(error))

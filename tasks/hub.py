@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from arena.contract import FairfightError
-from tasks.file import columns_of, content_hash
+from arena import tables
+from arena.contract import FairfightError, first_line
 from tasks.table import TableTask
 
 
@@ -38,7 +36,7 @@ class Hub(TableTask):
         max_tokens: int = 256,
     ) -> None:
         title = name or Path(id).name
-        commit = _commit(id, revision)
+        commit = tables.content_hash(Path(id)) if Path(id).is_dir() else tables.hub_commit(id, revision)
         source = f"{Path(id).name if Path(id).is_dir() else id}" + (f"/{config}" if config else "") + f", split {split}"
         super().__init__(
             _load(id, config, split, commit),
@@ -51,31 +49,14 @@ class Hub(TableTask):
         )  # fmt: skip
 
 
-def _commit(id: str, revision: str) -> str:
-    if Path(id).is_dir():
-        return content_hash(Path(id))
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
-    from huggingface_hub import HfApi
-
-    try:
-        return str(HfApi().dataset_info(id, revision=revision, timeout=10).sha)
-    except Exception as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FairfightError(
-            f"The hub data set {id!r} at revision {revision!r} could not be found ({reason}); check the name and the "
-            f"network, pin task.revision to a commit that is cached, or give a local folder as task.id."
-        ) from error
-
-
-def _load(id: str, config: str | None, split: str, commit: str) -> dict[str, list[Any]]:
+def _load(id: str, config: str | None, split: str, commit: str) -> tables.Columns:
     from datasets import load_dataset
 
     revision = None if Path(id).is_dir() else commit
     try:
-        return columns_of(load_dataset(id, config, split=split, revision=revision))
+        return tables.columns_of(load_dataset(id, config, split=split, revision=revision))
     except Exception as error:  # datasets raises many kinds, and its messages name the options
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise FairfightError(
-            f"The data set {id!r} could not be loaded ({reason}); check task.config, task.split and the network."
+            f"The data set {id!r} could not be loaded ({first_line(error)}); check task.config, task.split and "
+            f"the network."
         ) from error

@@ -16,8 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
 from arena.contract import Budget, Examples, FairfightError, Regime, Site, latents
-from arena.dictionaries import Dictionaries
-from arena.dictionary import identify
+from arena.dictionaries import Dictionaries, identify
 from arena.lab import Lab
 from arena.models import ModelIdentity
 from arena.training import Course

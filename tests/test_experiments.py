@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from arena import dictionaries
-from arena.dictionary import Identity, identify
+from arena.dictionaries import Identity, identify
 from runners import run
 from runners.compose import composed, options, raw
 

@@ -179,17 +179,6 @@ def _logits(reader: Reader, layer: int, batch: torch.Tensor, edit: Any) -> torch
     return logits
 
 
-def fits(dictionary: Dictionary, reader: Reader) -> None:
-    """Raises FairfightError where a dictionary is of another model."""
-    width = reader.loaded.model.config.get_text_config().hidden_size
-    if dictionary.d_in != width or dictionary.layer >= reader.loaded.layers:
-        raise FairfightError(
-            f"The dictionary {dictionary.location} reads states of width {dictionary.d_in} after block "
-            f"{dictionary.layer}, and {reader.loaded.name} has {reader.loaded.layers} blocks of width {width}: it "
-            f"belongs to another model."
-        )
-
-
 def quality(
     dictionary: Dictionary,
     reader: Reader,
@@ -207,7 +196,7 @@ def quality(
     `more` are further states on which a latent may show that it is not dead; `total` says how many states all are, for
     the progress bar. See `Tally` and `recovered`.
     """
-    fits(dictionary, reader)
+    reader.fits(dictionary.location, dictionary)
     held, also = Tally(dictionary), Tally(dictionary)
     with token_bar(total, "encoding") as bar:
         for array in states:

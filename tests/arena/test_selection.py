@@ -9,8 +9,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from arena.contract import NEURONS, FairfightError, Site, latents
-from arena.dictionaries import Dictionaries
-from arena.dictionary import load
+from arena.dictionaries import Dictionaries, load
 from arena.lab import Lab
 from arena.meter import Meter
 from arena.selection import FewLatents, gaps, magnitudes, rank, sparse_logistic

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pandas as pd
 import pytest
 
 from arena.contract import FairfightError
-from methods.sae import corpus
-from methods.sae.corpus import REASONS, cut, exclude, from_file, from_hub, prose, tidy
+from methods.sae import corpus, overlap, sources
+from methods.sae.corpus import from_file, from_hub
+from methods.sae.overlap import REASONS, words
+from methods.sae.passages import cut, tidy
+from methods.sae.sources import prose
 
 HARBOUR = "The harbour was quiet that morning, and only two boats had come back before the rain began to fall."
 BAKER = "A baker in the old town still lights his oven at three, long before the first tram goes by."
@@ -21,8 +25,11 @@ COUNCIL = "After a long debate the council voted to keep the library open on Sun
 TEXTS = [HARBOUR, BAKER, COUNCIL]
 
 
-def words(text: str) -> list[str]:
-    return corpus._words(text)
+def exclude(passages: list[str], prompts: Iterable[str]) -> tuple[list[str], dict[str, int]]:
+    """Passages that are kept, and how many were dropped for which reason."""
+    found = overlap.reasons(passages, list(prompts))
+    counts = {name: int((found == i).sum()) for i, name in enumerate(REASONS)}
+    return [p for p, reason in zip(passages, found, strict=True) if reason < 0], counts
 
 
 def dropped(passage: str, *prompts: str) -> str | None:
@@ -85,7 +92,7 @@ def test_near_duplicates_are_those_that_comparing_everything_finds() -> None:
     passages, prompts = some[::2], some[1::2]
     sets = {t: set(itertools.pairwise(words(t))) for t in some}
     near = [any(len(sets[a] & sets[b]) >= 0.6 * len(sets[a] | sets[b]) for b in prompts) for a in passages]
-    batch = corpus._Batch(passages)
+    batch = overlap._Batch(passages)
     for prompt in prompts:
         batch.meet([prompt])
     assert batch._near.tolist() == near
@@ -95,10 +102,10 @@ def test_near_duplicates_are_those_that_comparing_everything_finds() -> None:
 def test_near_duplicates_at_the_very_limit() -> None:
     """Six of ten bigrams in common, and those the commonest: the only one to be looked up is the last."""
     whole, part = "a b c d e f g h i j k", "e f g h i j k"
-    batch = corpus._Batch([whole, f"{part} l m n o p q r s t"])
+    batch = overlap._Batch([whole, f"{part} l m n o p q r s t"])
     batch.meet([part])
     assert batch._near.tolist() == [True, False]
-    batch = corpus._Batch([part])
+    batch = overlap._Batch([part])
     batch.meet([whole])
     assert batch._near.tolist() == [True]
 
@@ -107,8 +114,8 @@ def test_pieces_of_the_work_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     passages, prompts = [*TEXTS, "short"] * 3, ["only two boats had", "the first tram goes by", COUNCIL, "Al Gore"]
     whole = exclude(passages, prompts)
     assert whole == ([], {"too_short": 3, "shares_words": 3, "holds_a_prompt": 6, "near_duplicate": 0})
-    monkeypatch.setattr(corpus, "_BATCH", 5)
-    monkeypatch.setattr(corpus, "_CHUNK", 2)
+    monkeypatch.setattr(overlap, "_BATCH", 5)
+    monkeypatch.setattr(overlap, "_CHUNK", 2)
     assert exclude(passages, prompts) == whole
 
 
@@ -279,7 +286,7 @@ def test_builtin_is_large_diverse_and_free_of_real_prompts() -> None:
     counts = made.report["total"]
     assert counts["read"] == counts["kept"] + counts["duplicates"] + sum(counts[r] for r in REASONS)
     assert min(counts["shares_words"], counts["holds_a_prompt"]) > 100
-    kept = [made.report["sources"][s]["kept"] for s in corpus.SOURCES]
+    kept = [made.report["sources"][s]["kept"] for s in sources.SOURCES]
     assert min(kept) > 100
     assert max(kept) < len(made.passages) / 3
 

@@ -140,11 +140,9 @@ def test_a_latent_is_dead_only_if_no_state_wakes_it(speaker: Reader, tmp_path: P
 
 
 def test_mistakes(speaker: Reader) -> None:
-    with pytest.raises(
-        FairfightError, match="reads states of width 7 after block 0, and tiny has 2 blocks of width 32"
-    ):
+    with pytest.raises(FairfightError, match="reads 7 dimensions after block 0, and tiny has 32 in 2 blocks"):
         quality.quality(linear(np.eye(7), np.eye(7)), speaker, [], TEXTS, np.inf)
-    with pytest.raises(FairfightError, match="after block 5, and tiny has 2 blocks"):
-        quality.fits(nothing(layer=5), speaker)
+    with pytest.raises(FairfightError, match="deep reads 32 dimensions after block 5, and tiny has 32 in 2 blocks"):
+        speaker.fits("deep", nothing(layer=5))
     with pytest.raises(FairfightError, match="Unknown ablation='noise'; choose one of zero, mean"):
         recovered(nothing(), speaker, TEXTS, np.inf, ablation="noise")

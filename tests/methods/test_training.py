@@ -14,7 +14,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file
 
 from arena.contract import FairfightError
-from arena.dictionary import load
+from arena.dictionaries import load
 from methods.sae import card, linear, training
 from methods.sae.harvest import Shard
 from methods.sae.training import Batches, Recipe, train

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from arena import dictionary
+from arena import dictionaries
 from methods.sae import harvest
-from runners import cli, train_sae
+from runners import cli
+from runners import corpus as runners_corpus
 from runners.compose import raw
 from tasks.capitals import Capitals
 from tasks.knows import Knows
@@ -28,7 +29,7 @@ def base(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Overrides of a training that takes seconds."""
     monkeypatch.setenv("FAIRFIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train_sae, "prompts", lambda model: [FORBIDDEN])
+    monkeypatch.setattr(runners_corpus, "prompts", lambda model: [FORBIDDEN])
     monkeypatch.setattr(harvest, "SHARD_TOKENS", 1000)
     texts = [text for text, _ in reviews(500)]
     passages = [f"{one}, {two}." for one, two in zip(texts[::2], texts[1::2], strict=True)]
@@ -68,7 +69,7 @@ def test_from_text_to_dictionaries_and_their_numbers(base: list[str], tmp_path: 
         assert card["corpus"]["total"]["shares_words"] == 1  # the forbidden one
         assert card["dead_tokens"] >= 2000
         folder = tmp_path / "out" / card["name"]
-        read = dictionary.load(str(folder))
+        read = dictionaries.load(str(folder))
         assert (read.layer, read.d_sae, read.k) == (layer, 64, 8)
         everything = "".join(f.read_text() for f in folder.iterdir() if f.suffix in {".json", ".md"})
         assert str(tmp_path) not in everything
@@ -117,7 +118,7 @@ def test_bases_on_the_same_corpus(base: list[str], tmp_path: Path, capsys: Any) 
         assert made[name]["l0"] == made[name]["d_sae"] == 32
     assert 0.1 < made["tiny.1.pca3"]["fraction_variance_explained"] < 0.99
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4, 32)).astype(np.float32))
-    read = dictionary.load(str(tmp_path / "out" / "tiny.1.pca"))
+    read = dictionaries.load(str(tmp_path / "out" / "tiny.1.pca"))
     torch.testing.assert_close(read.reconstruct(x), x, rtol=1e-3, atol=1e-3)
     assert "principal components" in (tmp_path / "out" / "tiny.1.pca" / "README.md").read_text().lower()
 
@@ -186,7 +187,7 @@ def test_a_dictionary_of_another_model_is_refused(base: list[str], tmp_path: Pat
     write_weights(tmp_path / "d", {n: torch.eye(5) for n in ("W_enc", "W_dec")} | {"b_dec": torch.zeros(5)}, config,
                   "float32")  # fmt: skip
     assert cli.main(["evaluate-sae", *corpus_of(base), f"dictionary={tmp_path / 'd'}"]) == 1
-    assert "reads states of width 5 after block 1, and tiny has 2 blocks of width 32" in capsys.readouterr().err
+    assert "reads 5 dimensions after block 1, and tiny has 32 in 2 blocks" in capsys.readouterr().err
     assert cli.main(["evaluate-sae", *corpus_of(base), "dictionary=nowhere/at/all"]) == 1
     assert "is no folder" in capsys.readouterr().err
     assert cli.main(["evaluate-sae", *corpus_of(base)]) == 1
@@ -223,7 +224,7 @@ def test_a_copy_goes_to_wandb(base: list[str], tmp_path: Path, capsys: Any, monk
 
 def test_every_task_keeps_its_prompts_out() -> None:
     """Generated tasks, what the model is asked to know, both sides of a shift, and every set."""
-    found = set(train_sae.prompts(raw("model", "smollm2_135m")))
+    found = set(runners_corpus.prompts(raw("model", "smollm2_135m")))
     assert len(found) > 200_000
     for task in (
         Capitals(),
@@ -242,7 +243,7 @@ def test_the_real_model_from_text_to_card(tmp_path: Path, monkeypatch: pytest.Mo
     words = ["site=15", "tokens=24000", "epochs=8", "held_out_tokens=5000", "ce_tokens=1500", "dead_tokens=20000",
              "sae.d_sae=1152", "sae.batch=1024", "sae.options.k=64", "dtype=float16", "tracking=disabled"]  # fmt: skip
     corpus = tmp_path / "text.txt"
-    from methods.sae.corpus import SOURCES
+    from methods.sae.sources import SOURCES
 
     texts = []
     for text in SOURCES["boolq"]():
@@ -250,7 +251,7 @@ def test_the_real_model_from_text_to_card(tmp_path: Path, monkeypatch: pytest.Mo
         if sum(map(len, texts)) > 250_000:
             break
     corpus.write_text("\n\n".join(texts))
-    monkeypatch.setattr(train_sae, "prompts", lambda model: [])
+    monkeypatch.setattr(runners_corpus, "prompts", lambda model: [])
     words += ["corpus=file", f"corpus.path={corpus}", "held_out=0.2", f"out={tmp_path / 'out'}"]
     assert cli.main(["train-sae", *words]) == 0
     card = cards(tmp_path)["smollm2_135m.15.topk"]
