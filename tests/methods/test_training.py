@@ -136,6 +136,7 @@ def test_a_checkpoint_of_another_run_or_a_torn_one_is_not_trusted(
     if damage == "torn":
         file.write_bytes(file.read_bytes()[:1000])
     else:
+        file.unlink()
         train(shards[:2], RECIPE, file)
     assert torch.equal(train(shards, RECIPE, file).sae.W_dec, first)
 
