@@ -18,7 +18,7 @@ from runners import build
 from runners.compose import options, plain
 from tasks.knows import Knows
 from tasks.labelled import LabelledTask
-from tasks.sae_probes import SaeProbes, SaeProbesShift, every
+from tasks.sae_probes import SaeProbes, every
 
 _WRITTEN_BY = (text, overlap, passages, sources)  # a change of any of them makes another built-in corpus
 
@@ -55,8 +55,8 @@ def prompts(model: Mapping[str, Any]) -> list[str]:
         if "???" not in map(str, node.values()):
             for task in _parts(build.task(node, [], model)):
                 found |= dict.fromkeys(_prompts(task))
-    for task in [*map(SaeProbes, every()), *map(SaeProbesShift, SaeProbesShift.FILES)]:
-        found |= dict.fromkeys(task.rows().prompts)
+    for name in every():  # `task=sae_probes task.set=...` reaches them all
+        found |= dict.fromkeys(SaeProbes(name).rows().prompts)
     return list(found)
 
 

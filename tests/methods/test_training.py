@@ -146,6 +146,9 @@ def test_it_learns_what_was_planted(shards: list[Shard], tmp_path: Path) -> None
     assert trained.curve[-1]["explained"] > 0.9 > trained.curve[0]["explained"]
     assert trained.curve[-1]["l0"] == 4
     assert trained.curve[-1]["lr"] < 1e-4 and trained.curve[0]["lr"] < 1e-3
+    x = torch.from_numpy(sparse_states(200, seed=7)).float()  # never seen, in the model's own units
+    missed = (x - trained.sae(x)).pow(2).sum()
+    assert 1 - missed / (x - x.mean(0)).pow(2).sum() > 0.9
 
 
 def small(name: str) -> Recipe:
