@@ -159,7 +159,13 @@ class Reader:
             return self.shelf("activations", site.chat)
         content = self.dictionaries.content(site.features)
         states = self.shelf("activations", site.chat).preimage
-        return self.named_shelf(f"latents-{site.chat}-{content}", {**states, "kind": "latents", "dictionary": content})
+        kind = "latents of states" if self._follows(site) else "latents"  # the latter's seconds are the model's
+        return self.named_shelf(f"{kind}-{site.chat}-{content}", {**states, "kind": kind, "dictionary": content})
+
+    def rate(self, site: Site) -> float:
+        """Measured seconds per token and block of reading a site."""
+        read = site._replace(features="") if self._follows(site) else site
+        return self._shelf(read).rate(self.loaded.device)
 
     def _encode(self, prompts: list[str], site: Site) -> None:
         """Caches a dictionary's latents of states that are cached."""

@@ -116,7 +116,7 @@ class Lab:
         code = self.dictionary(dictionary)
         pairs = self._get(prompts, latents(dictionary + self._variant, pooling))
         with self.meter.door():
-            self._charge_code(f"encode:{code.content}", code, prompts, pooling)
+            self._charge_code(f"encode:{code.content}", code, prompts, latents(dictionary + self._variant, pooling))
         self.meter.check()
         indptr = np.cumsum([0, *map(len, pairs)], dtype=np.int32)
         flat = np.concatenate(pairs)
@@ -129,7 +129,7 @@ class Lab:
         with self.meter.door():
             states = self._reader.under(prompts, latents(dictionary + self._variant))
             kept = code.decode_sparse(codes, states)
-            self._charge_code(f"decode:{code.content}", code, prompts, "last")
+            self._charge_code(f"decode:{code.content}", code, prompts, latents(dictionary + self._variant))
         self.meter.check()
         return states - kept if error else kept
 
@@ -251,12 +251,12 @@ class Lab:
         loaded = self._reader.loaded
         return "untrained " if loaded.untrained else "" if self._share == 1.0 else f"{loaded.identity.id} "
 
-    def _charge_code(self, what: str, code: Dictionary, prompts: Sequence[str], pooling: Pooling) -> None:
+    def _charge_code(self, what: str, code: Dictionary, prompts: Sequence[str], site: Site) -> None:
         """One product of states and a dictionary's directions, at its weights' share of the model's blocks."""
         share = code.d_in * code.d_sae / self._reader.loaded.block_weights * self.layers
-        rate = self._reader.shelf("activations", chat=False).rate(self._reader.loaded.device)
+        rate = self._reader.rate(site)
         for prompt in dict.fromkeys(prompts):
-            tokens = 1 if pooling == "last" else len(self._reader.ids(prompt))
+            tokens = 1 if site.pooling == "last" else len(self._reader.ids(prompt))
             self._charge(f"{self._who}{what}:{digest(prompt)}", tokens, share, rate)
 
     def _charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
@@ -265,7 +265,7 @@ class Lab:
     def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
         with self.meter.door():
             values = self._reader.get(prompts, site)
-            rate = self._reader.shelf("activations", site.chat).rate(self._reader.loaded.device)
+            rate = self._reader.rate(site)
             blocks = self._reader.place(site).layer + 1
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt, site.chat))

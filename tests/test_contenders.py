@@ -356,7 +356,18 @@ def test_a_record_s_key_knows_the_content_of_every_dictionary_of_the_grid(
     moved = Dictionaries({**tiny_dictionaries, "late": str(copy)})
     assert build.dictionaries_of(wrapped, moved) == contents
     (copy / "cfg.json").write_text((copy / "cfg.json").read_text().replace('"k": 8', '"k": 9'))
-    assert build.dictionaries_of(wrapped, Dictionaries({**tiny_dictionaries, "late": str(copy)})) != contents
+    other = Dictionaries({**tiny_dictionaries, "late": str(copy)})
+    assert build.dictionaries_of(wrapped, other) != contents
+    keys = [
+        key(
+            build.cell(
+                build.task(plain("task", "capitals"), []), wrapped, ModelIdentity("m", "r", "float32"),
+                Regime("r", 9, 9, 2), Budget("b", 1), dictionaries, half="public", seed=0,
+            )
+        )
+        for dictionaries in (known, moved, other)
+    ]  # fmt: skip
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_where_a_dictionary_lies_is_no_part_of_a_key(tiny_dictionaries: dict[str, str], tmp_path: Path) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from arena import activations
+from arena.activations import Reader
 from arena.contract import NEURONS, FairfightError, Site, latents
 from arena.dictionaries import Dictionaries, load
+from arena.dictionary import Dictionary
 from arena.lab import Lab
 from arena.meter import Meter
 from arena.selection import FewLatents, gaps, magnitudes, rank, sparse_logistic
@@ -232,3 +237,27 @@ class TestNames:
         (other / "sae_weights.safetensors").write_bytes((folder / "sae_weights.safetensors").read_bytes())
         with pytest.raises(FairfightError, match="after block 7, and tiny has 32 in 2 blocks"):
             lab.latents(["a text"], str(other))
+
+
+def test_encoding_is_no_part_of_what_the_model_s_tokens_cost(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(activations, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    read, pooled = Reader._pass, Dictionary.pooled
+
+    def slow_read(self: Reader, ids: Any, sites: Any) -> Any:
+        clock[0] += 3
+        return read(self, ids, sites)
+
+    def slow_pooled(self: Dictionary, texts: Any, pooling: str = "last") -> Any:
+        clock[0] += 1000
+        return pooled(self, texts, pooling)
+
+    monkeypatch.setattr(Reader, "_pass", slow_read)
+    monkeypatch.setattr(Dictionary, "pooled", slow_pooled)
+    reader.read(["one text"], [latents("late", "max")])
+    tokens = len(reader.ids("one text"))
+    assert reader.rate(latents("late", "max")) == pytest.approx(3 / (tokens * 2))
+    lab = Lab(reader, Meter(reader.loaded.layers), seed=0)
+    with lab.meter.phase("query"):
+        lab.latents(["one text"], "late", "max")
+    assert lab.meter.spent()["query"]["seconds"] > 3  # though nobody read the states themselves
