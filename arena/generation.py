@@ -1,0 +1,164 @@
+"""Generate continuations, each row with edits of its own, many rows at a time.
+
+Rows are sorted by length and taken in batches under a token budget, padded on the left; a row that has ended leaves the
+batch. Greedy by default; with a temperature each row draws from its own stream of random numbers, so that what comes
+out depends on neither the batch nor its neighbours (up to rounding of the arithmetic).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from arena.activations import token_bar
+from arena.contract import FairfightError
+from arena.interventions import Edit, Edits
+from arena.models import LoadedModel
+
+TOKENS_IN_MEMORY = {"cpu": 12_288, "cuda": 131_072}  # of a batch, prompt and continuation: what keys and values take
+LEAVE = 0.25  # share of rows that have ended before a batch is thinned out
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One continuation that is wanted: token ids of the prompt, the edits under which, the stream to draw from."""
+
+    ids: Sequence[int]
+    edits: Sequence[Edit] = ()
+    seed: int = 0
+
+
+@torch.inference_mode()
+def generate(
+    loaded: LoadedModel, asks: Sequence[Ask], most: int, *, least: int = 0, temperature: float = 0.0
+) -> list[list[int]]:
+    """Up to `most` new token ids for each ask, without the end-of-text token that ended it.
+
+    At temperature 0 the likeliest token is taken, else one is drawn from softmax(logits / temperature). Before
+    `least` tokens a row cannot end.
+    """
+    if most < 1 or not temperature >= 0:
+        raise FairfightError(
+            f"most={most} tokens at temperature={temperature} cannot be; give 1 or more, and 0 or more."
+        )
+    longest = max((len(ask.ids) for ask in asks), default=0)
+    if longest + most > loaded.context:
+        raise FairfightError(
+            f"A prompt of {longest} tokens and {most} new ones are more than the {loaded.context} that {loaded.name} "
+            f"reads; shorten one of them."
+        )
+    found: dict[int, list[int]] = {}
+    with token_bar(sum(len(ask.ids) + most for ask in asks), f"generating with {loaded.name}") as bar:
+        for batch in _batches(asks, most, loaded.device):
+            new = _Batch(loaded, [asks[i] for i in batch], most, least, temperature).run()
+            found.update(zip(batch, new, strict=True))
+            bar.update(sum(len(asks[i].ids) + most for i in batch))
+    return [found[i] for i in range(len(asks))]
+
+
+def _batches(asks: Sequence[Ask], most: int, device: str) -> list[list[int]]:
+    """Rows of like length, as many as fit into memory."""
+    budget = TOKENS_IN_MEMORY["cpu" if device == "cpu" else "cuda"]
+    made: list[list[int]] = []
+    for i in sorted(range(len(asks)), key=lambda i: (-len(asks[i].ids), i)):
+        if not made or (len(made[-1]) + 1) * (len(asks[made[-1][0]].ids) + most) > budget:
+            made.append([])
+        made[-1].append(i)
+    return made
+
+
+class _Batch:
+    """Rows that are continued together; `alive` are the numbers of those whose keys and values are in memory."""
+
+    def __init__(self, loaded: LoadedModel, asks: Sequence[Ask], most: int, least: int, temperature: float) -> None:
+        self.loaded, self.most, self.least, self.temperature = loaded, most, least, temperature
+        self.prompts, self.real = _pad_left([ask.ids for ask in asks], loaded.device)
+        self.edits = Edits(loaded, [ask.edits for ask in asks])
+        self.streams = [np.random.default_rng(ask.seed) for ask in asks]
+        self.new: list[list[int]] = [[] for _ in asks]
+        self.alive = list(range(len(asks)))
+        self.ended: set[int] = set()
+        self.ends = torch.tensor(sorted(_ends(loaded)), dtype=torch.long, device=loaded.device)
+        self.cache: Any = None
+
+    def run(self) -> list[list[int]]:
+        tokens = self.prompts
+        with self.edits.at_work():
+            for step in range(self.most):
+                chosen = self._choose(self._logits(tokens, prompt=not step), step)
+                self._note(chosen)
+                left = [place for place, row in enumerate(self.alive) if row not in self.ended]
+                if not left or step + 1 == self.most:
+                    break
+                if len(left) <= (1 - LEAVE) * len(self.alive):
+                    chosen = self._thin(left, chosen)
+                tokens = chosen[:, None]
+                self.real = torch.nn.functional.pad(self.real, (0, 1), value=True)
+        return self.new
+
+    def _logits(self, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
+        """Logits after the last token, [rows, vocabulary]; the head sees no other."""
+        self.edits.here(self.real[:, -tokens.shape[1] :], prompt)
+        model = self.loaded.model
+        hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][:, -1:],))
+        try:
+            output = model(
+                input_ids=tokens,
+                attention_mask=self.real.long(),
+                position_ids=(self.real.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :],
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+        finally:
+            hook.remove()
+        self.cache = output.past_key_values
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
+
+    def _choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
+        """The next token of every row, [rows]."""
+        if step < self.least:
+            logits[:, self.ends] = -torch.inf
+        if not self.temperature:
+            return logits.argmax(1)
+        drawn = torch.tensor([self.streams[row].random() for row in self.alive], device=logits.device)
+        mass = (logits / self.temperature).softmax(1).double().cumsum(1)
+        return (mass < drawn[:, None] * mass[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
+
+    def _note(self, chosen: torch.Tensor) -> None:
+        for row, token, end in zip(self.alive, chosen.tolist(), torch.isin(chosen, self.ends).tolist(), strict=True):
+            if end:
+                self.ended.add(row)
+            elif row not in self.ended:
+                self.new[row].append(token)
+
+    def _thin(self, left: list[int], chosen: torch.Tensor) -> torch.Tensor:
+        """Goes on with the rows at these places; their chosen tokens."""
+        self.alive = [self.alive[place] for place in left]
+        places = torch.tensor(left, device=chosen.device)
+        self.cache.batch_select_indices(places)
+        self.real = self.real[places]
+        self.edits.keep(left)
+        return chosen[places]
+
+
+def _pad_left(ids: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids padded on the left, [rows, longest], and which are real."""
+    longest = max(map(len, ids))
+    batch = torch.zeros(len(ids), longest, dtype=torch.long)
+    real = torch.zeros(len(ids), longest, dtype=torch.bool)
+    for row, tokens in enumerate(ids):
+        batch[row, longest - len(tokens) :] = torch.tensor(tokens)
+        real[row, longest - len(tokens) :] = True
+    return batch.to(device), real.to(device)
+
+
+def _ends(loaded: LoadedModel) -> set[int]:
+    """Tokens that end a text, by the tokenizer and by the model's own settings."""
+    told = getattr(loaded.model.generation_config, "eos_token_id", None)
+    listed = told if isinstance(told, list) else [told]
+    return {int(token) for token in [loaded.tokenizer.eos_token_id, *listed] if token is not None}

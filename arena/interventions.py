@@ -1,0 +1,301 @@
+"""Edits of the residual stream, one per row of a batch.
+
+An edit adds `strength * delta(h)` to the state h after a block, at the tokens that its `where` and `gate` allow, never
+at padding. At strength 0 nothing changes, bit for bit. A row's edits of one block follow each other in their order;
+those of one kind are computed together for all rows of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import torch
+
+from arena.contract import FairfightError
+
+if TYPE_CHECKING:
+    from arena.dictionary import Dictionary
+    from arena.models import LoadedModel
+
+Where = Literal["all", "prompt", "generated"]
+WHERE: tuple[Where, ...] = ("all", "prompt", "generated")
+Delta = Callable[[torch.Tensor], torch.Tensor]  # states [rows, tokens, d] -> what is added to them
+
+
+@dataclass(frozen=True, eq=False)
+class Gate:
+    """Edits a row only if its prompt calls for it: the mean of h . weight over all tokens but the first exceeds -bias.
+
+    weight [d]; h is the state after block `layer`, before edits there. Source: conditional activation steering (CAST),
+    Lee et al. 2024, with a linear detector in place of a cosine and a threshold.
+    """
+
+    layer: int
+    weight: np.ndarray
+    bias: float = 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Edit:
+    """A change of the residual stream after block `layer` (0-based); see the kinds below."""
+
+    layer: int
+    strength: float = 1.0
+    where: Where = "all"  # prompt and generated tokens, or one of them
+    gate: Gate | None = None
+
+    def __post_init__(self) -> None:
+        if self.where not in WHERE:
+            raise FairfightError(f"Unknown where={self.where!r} of an edit; choose one of {', '.join(WHERE)}.")
+        if self.gate is not None and self.gate.layer > self.layer:
+            raise FairfightError(
+                f"A gate that reads block {self.gate.layer} cannot decide over an edit after block {self.layer}; let "
+                f"it read that block or an earlier one."
+            )
+        if not np.isfinite(self.strength):
+            raise FairfightError(f"An edit of strength {self.strength} has no meaning; give a finite number.")
+
+    def kin(self) -> Hashable:
+        """Edits that are equal in this are computed together."""
+        raise NotImplementedError
+
+    @classmethod
+    def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
+        """What a batch of kindred edits, one per row, adds to states at strength 1; on the device of `like`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Edit):
+    """delta(h) = vector, [d]. Source: activation addition, Turner et al. 2023."""
+
+    vector: np.ndarray
+
+    def kin(self) -> Hashable:
+        return Add
+
+    @classmethod
+    def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
+        vectors = _stack([e.vector for e in edits], like)[:, None]
+        return lambda _: vectors
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Affine(Edit):
+    """delta(h) = (read h + bias) write, with read [r, d], bias [r], write [r, d]; `relu` cuts what is read at 0.
+
+    LoReFT (Wu et al. 2024) is read = W - R, bias = b, write = R; what projects a unit direction u out is read = -u,
+    write = u, see `project_out`.
+    """
+
+    read: np.ndarray
+    write: np.ndarray
+    bias: np.ndarray | None = None
+    relu: bool = False
+
+    def kin(self) -> Hashable:
+        return Affine, self.read.shape, self.relu
+
+    @classmethod
+    def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
+        read, write = (_stack([getattr(e, name) for e in edits], like) for name in ("read", "write"))
+        bias = _stack([np.zeros(len(e.read)) if e.bias is None else e.bias for e in edits], like)[:, None]
+        relu = edits[0].relu
+
+        def delta(h: torch.Tensor) -> torch.Tensor:
+            found = h @ read.mT + bias
+            return (found.relu() if relu else found) @ write
+
+        return delta
+
+
+def project_out(direction: np.ndarray, layer: int, **more: Any) -> Affine:
+    """Removes a direction [d] from states: delta(h) = -(h . u) u, u its unit vector; strength 1 removes all of it."""
+    length = float(np.linalg.norm(direction))
+    if not length:
+        raise FairfightError("A direction of length 0 cannot be projected out; the training data did not tell one.")
+    unit = direction[None] / length
+    return Affine(layer=layer, read=-unit, write=unit, **more)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Clamp(Edit):
+    """Sets a dictionary's latent to `value`: delta(h) = (value - z(h)) * its decoder direction.
+
+    What the dictionary does not reconstruct stays as it is (the error term is kept). Source: feature clamping,
+    Templeton et al. 2024.
+    """
+
+    dictionary: Dictionary
+    latent: int
+    value: float
+
+    def kin(self) -> Hashable:
+        return Clamp, self.dictionary.content
+
+    @classmethod
+    def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
+        code = edits[0].dictionary
+        if code.normalisation != "none":
+            raise FairfightError(
+                f"The dictionary {code.location} normalises each input ({code.normalisation}), so a latent has no "
+                f"fixed direction to be clamped along; choose another dictionary."
+            )
+        latents = torch.tensor([e.latent for e in edits], device=like.device)
+        values = torch.tensor([e.value for e in edits], device=like.device, dtype=torch.float32)[:, None]
+        directions = code.W_dec.to(like.device)[latents].to(like)[:, None]
+
+        def delta(h: torch.Tensor) -> torch.Tensor:
+            z = code.encode(h).gather(2, latents[:, None, None].expand(-1, h.shape[1], 1))[:, :, 0]
+            return (values - z).to(h)[:, :, None] * directions
+
+        return delta
+
+
+def _stack(arrays: Sequence[np.ndarray], like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays)).to(like.device, like.dtype)
+
+
+@dataclass
+class _Group:
+    """Kindred edits of some rows after one block."""
+
+    rows: torch.Tensor  # [edits], their places in the batch
+    strength: torch.Tensor  # [edits, 1, 1]
+    prompt: torch.Tensor  # [edits], whether prompt tokens are edited
+    generated: torch.Tensor
+    gates: list[tuple[int, Gate]]  # place among the edits, gate
+    delta: Delta
+
+
+class Edits:
+    """The edits of a batch of rows, put to work by hooks on the model's blocks.
+
+    Before each pass `here` is told which tokens are real: a mask [rows, tokens], and whether they are the prompt's.
+    """
+
+    def __init__(self, loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> None:
+        self._like = next(loaded.blocks.parameters())
+        self._blocks = loaded.blocks
+        self._width = loaded.model.config.get_text_config(decoder=True).hidden_size
+        for edits in per_row:
+            for edit in edits:
+                self._check(edit)
+        self._per_row = list(per_row)
+        self._gates: dict[Gate, dict[int, bool]] = {}  # decided for rows, by their number in the whole batch
+        self._numbers = list(range(len(per_row)))
+        self._real = torch.ones(len(per_row), 1, dtype=torch.bool)
+        self._prompt = True
+        self._group()
+
+    @property
+    def lowest(self) -> int | None:
+        """The first block whose output is edited or read by a gate."""
+        return min(self._groups.keys() | self._readers.keys(), default=None)
+
+    def here(self, real: torch.Tensor, prompt: bool) -> None:
+        """What the next pass holds: real tokens [rows, tokens], of the prompt or generated."""
+        self._real, self._prompt = real, prompt
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows of the batch only."""
+        self._per_row = [self._per_row[row] for row in rows]
+        self._numbers = [self._numbers[row] for row in rows]
+        self._group()
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hooks on every block that is edited or read; none are left behind."""
+        layers = sorted(self._groups.keys() | self._readers.keys())
+        hooks = [
+            self._blocks[layer].register_forward_hook(lambda _, __, out, layer=layer: self._output(layer, out))
+            for layer in layers
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _check(self, edit: Edit) -> None:
+        for layer in {edit.layer, edit.gate.layer if edit.gate else edit.layer}:
+            if not 0 <= layer < len(self._blocks):
+                raise FairfightError(
+                    f"An edit after block {layer} cannot be: the model has {len(self._blocks)} blocks; choose 0 to "
+                    f"{len(self._blocks) - 1}."
+                )
+        widths = [edit.vector.shape] if isinstance(edit, Add) else []
+        widths += [edit.read.shape, edit.write.shape] if isinstance(edit, Affine) else []
+        widths += [(edit.dictionary.d_in,)] if isinstance(edit, Clamp) else []
+        widths += [edit.gate.weight.shape] if edit.gate else []
+        wrong = [shape for shape in widths if shape[-1] != self._width]
+        if wrong:
+            raise FairfightError(
+                f"An edit of width {wrong[0][-1]} does not fit states of width {self._width}; it belongs to another "
+                f"model."
+            )
+
+    def _group(self) -> None:
+        """Edits by block and place in the row's order, kindred ones together."""
+        found: dict[tuple[int, int, Hashable], list[tuple[int, Edit]]] = {}
+        self._readers: dict[int, list[tuple[int, Gate]]] = {}
+        for row, edits in enumerate(self._per_row):
+            place: dict[int, int] = {}
+            for edit in edits:
+                if edit.strength == 0:
+                    continue
+                turn = place[edit.layer] = place.get(edit.layer, -1) + 1
+                found.setdefault((edit.layer, turn, edit.kin()), []).append((row, edit))
+                if edit.gate is not None:
+                    self._readers.setdefault(edit.gate.layer, []).append((row, edit.gate))
+        self._groups: dict[int, list[_Group]] = {}
+        for (layer, _, _), members in sorted(found.items(), key=lambda item: item[0][:2]):
+            edits = [edit for _, edit in members]
+            device = self._like.device
+            self._groups.setdefault(layer, []).append(
+                _Group(
+                    rows=torch.tensor([row for row, _ in members], device=device),
+                    strength=torch.tensor([e.strength for e in edits], device=device).to(self._like)[:, None, None],
+                    prompt=torch.tensor([e.where != "generated" for e in edits], device=device),
+                    generated=torch.tensor([e.where != "prompt" for e in edits], device=device),
+                    gates=[(i, e.gate) for i, e in enumerate(edits) if e.gate is not None],
+                    delta=type(edits[0]).together(edits, self._like),
+                )
+            )
+
+    def _output(self, layer: int, output: Any) -> Any:
+        whole = isinstance(output, torch.Tensor)
+        states = output if whole else output[0]
+        if self._prompt:
+            self._decide(layer, states)
+        edited = states
+        for group in self._groups.get(layer, ()):
+            edited = self._edited(edited, group)
+        if edited is states:
+            return None
+        return edited if whole else (edited, *output[1:])
+
+    def _decide(self, layer: int, states: torch.Tensor) -> None:
+        """What gates at this block make of the prompt."""
+        for row, gate in self._readers.get(layer, ()):
+            text = states[row][self._real[row]].float()
+            counted = text[min(1, len(text) - 1) :]
+            weight = torch.from_numpy(np.asarray(gate.weight)).to(counted)
+            decided = float((counted @ weight).mean()) + gate.bias > 0
+            self._gates.setdefault(gate, {})[self._numbers[row]] = decided
+
+    def _edited(self, states: torch.Tensor, group: _Group) -> torch.Tensor:
+        allowed = (group.prompt if self._prompt else group.generated).clone()
+        for i, gate in group.gates:
+            allowed[i] &= self._gates[gate][self._numbers[int(group.rows[i])]]
+        if not allowed.any():
+            return states
+        whole = len(group.rows) == len(states)  # rows are in order, so they are all of them
+        mine = states if whole else states[group.rows]
+        mask = ((self._real if whole else self._real[group.rows]) & allowed[:, None])[:, :, None]
+        changed = torch.where(mask, mine + group.strength * group.delta(mine), mine)
+        return changed if whole else states.index_copy(0, group.rows, changed)

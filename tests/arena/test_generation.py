@@ -1,0 +1,120 @@
+"""Generation against transformers' own, for several architectures, and draws that depend on no neighbour."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from arena import generation
+from arena.contract import FairfightError
+from arena.generation import Ask, generate
+from arena.interventions import Add
+from arena.models import LoadedModel, _blocks
+
+PROMPTS = ["good film", "a dull and cold story with no ending", "warm", "the plot is bad , the music is superb"]
+SMALL: dict[str, Any] = {
+    "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "max_position_embeddings": 256, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0, "initializer_range": 0.2,
+}  # fmt: skip
+OTHERS = {
+    "Gemma2": {"num_key_value_heads": 2, "head_dim": 8, "sliding_window": 5},
+    "Qwen2": {"num_key_value_heads": 2},
+    "GPTNeoX": {},
+    "OPT": {"ffn_dim": 64, "word_embed_proj_dim": 32},
+    "GPT2": {"n_positions": 256},
+    "Mistral": {"num_key_value_heads": 2, "sliding_window": 5},
+}
+
+
+@pytest.fixture
+def ids(tiny: LoadedModel) -> list[list[int]]:
+    return [list(tiny.tokenizer(prompt)["input_ids"]) for prompt in PROMPTS]
+
+
+def other(tiny: LoadedModel, name: str) -> LoadedModel:
+    """A random model of another architecture with the tiny one's tokenizer."""
+    config = getattr(transformers, f"{name}Config")(**SMALL, **OTHERS[name])
+    torch.manual_seed(4)
+    made = {"GPT2": "GPT2LMHeadModel"}.get(name, f"{name}ForCausalLM")
+    model = getattr(transformers, made)(config).eval().requires_grad_(False)
+    return dataclasses.replace(tiny, model=model, blocks=_blocks(model), name=name)
+
+
+def theirs(loaded: LoadedModel, row: list[int], most: int) -> list[int]:
+    """transformers' greedy continuation of one row, without the end token."""
+    out = loaded.model.generate(
+        torch.tensor([row]), attention_mask=torch.ones(1, len(row)), max_new_tokens=most, do_sample=False,
+        pad_token_id=0,
+    )  # fmt: skip
+    new = out[0, len(row) :].tolist()
+    return new[: new.index(1)] if 1 in new else new
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_same_tokens_as_transformers(name: str, tiny: LoadedModel, ids: list[list[int]]) -> None:
+    loaded = other(tiny, name)
+    plain = generate(loaded, [Ask(row) for row in ids], 12)
+    assert plain == [theirs(loaded, row, 12) for row in ids]
+    vector = np.random.default_rng(1).normal(size=32).astype(np.float32) * 5
+    edited = generate(loaded, [Ask(ids[0], (Add(layer=0, vector=vector),)), *(Ask(row) for row in ids[1:])], 12)
+    assert edited[1:] == plain[1:]
+    assert edited[0] != plain[0]
+
+
+def test_rows_that_end_leave_the_batch(
+    tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = generate(tiny, [Ask(row) for row in ids], 12)
+    ends = [plain[0][3], plain[1][1]]  # a token of some rows now ends a text
+    monkeypatch.setattr(generation, "_ends", lambda loaded: set(ends))
+    widths: list[int] = []
+    logits = generation._Batch._logits
+
+    def counted(self: Any, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
+        widths.append(len(tokens))
+        return logits(self, tokens, prompt)
+
+    monkeypatch.setattr(generation._Batch, "_logits", counted)
+    found = generate(tiny, [Ask(row) for row in ids], 12)
+    expected = [row[: min((row.index(e) for e in ends if e in row), default=len(row))] for row in plain]
+    assert found == expected
+    assert widths[0] == len(ids) > widths[-1]
+    assert all(len(row) >= 6 for row in generate(tiny, [Ask(row) for row in ids], 12, least=6))
+
+
+def test_batches_change_nothing(tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
+    asks = [Ask(row, seed=i) for i, row in enumerate(ids)]
+    whole = {t: generate(tiny, asks, 10, temperature=t) for t in (0.0, 1.0)}
+    monkeypatch.setitem(generation.TOKENS_IN_MEMORY, "cpu", 30)
+    assert len(generation._batches(asks, 10, "cpu")) > 2
+    for temperature, expected in whole.items():
+        assert generate(tiny, asks, 10, temperature=temperature) == expected
+        assert generate(tiny, asks[::-1], 10, temperature=temperature) == expected[::-1]
+    assert whole[1.0] != whole[0.0]
+    again = generate(tiny, [Ask(ids[0], seed=s) for s in range(5)], 10, temperature=1.0)
+    assert len(set(map(tuple, again))) > 1
+
+
+def test_draws_follow_the_model_s_distribution(tiny: LoadedModel, ids: list[list[int]]) -> None:
+    with torch.no_grad():
+        p = (tiny.model(torch.tensor([ids[0]])).logits[0, -1] / 0.7).softmax(0).numpy()
+    n = 4000
+    drawn = generate(tiny, [Ask(ids[0], seed=s) for s in range(n)], 1, least=0, temperature=0.7)
+    counts = np.bincount([row[0] if row else 1 for row in drawn], minlength=len(p))
+    often = p * n > 5
+    statistic = ((counts - p * n)[often] ** 2 / (p * n)[often]).sum()
+    assert often.sum() > 10
+    assert abs(statistic - often.sum()) < 4 * np.sqrt(2 * often.sum())
+
+
+def test_mistakes(tiny: LoadedModel, ids: list[list[int]]) -> None:
+    with pytest.raises(FairfightError, match=r"most=0 tokens at temperature=0.0 cannot be; give 1 or more"):
+        generate(tiny, [Ask(ids[0])], 0)
+    with pytest.raises(FairfightError, match=r"and 5000 new ones are more than the 2048 that tiny reads"):
+        generate(tiny, [Ask(ids[0])], 5000)
+    assert generate(tiny, [], 5) == []
