@@ -242,17 +242,22 @@ class Reader:
         finally:
             for hook in hooks:
                 hook.remove()
-        pooled = []
+        pooled = {}
+        coded: dict[str, list[Site]] = {}
         for site in sites:
-            kept = (neurons if site.features == NEURONS else states)[site.layer]
             if site.features in {"", NEURONS}:
-                pooled.append(_pool(kept, lengths, site.pooling))
+                kept = (neurons if site.features == NEURONS else states)[site.layer]
+                pooled[site] = _pool(kept, lengths, site.pooling)
             else:
-                start = time.perf_counter()
-                texts = [row[:length].float().cpu().numpy() for row, length in zip(kept, lengths, strict=True)]
-                pooled.append(_pairs(self.dictionaries[site.features].pooled(texts, site.pooling)))
-                self._encoding += time.perf_counter() - start
-        return pooled
+                coded.setdefault(site.features, []).append(site)
+        start = time.perf_counter()
+        for features, mine in coded.items():
+            kept = states[mine[0].layer]
+            texts = [row[:length].float().cpu().numpy() for row, length in zip(kept, lengths, strict=True)]
+            found = self.dictionaries[features].pooled(texts, *(site.pooling for site in mine))
+            pooled.update(zip(mine, map(_pairs, found), strict=True))
+        self._encoding += time.perf_counter() - start
+        return [pooled[site] for site in sites]
 
     def _tokenize(self, prompt: str, chat: bool) -> list[int]:
         tokenizer = self.loaded.tokenizer

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK_BYTES = 64 << 20  # of dense latents at a time, when many states are encoded
-POOLINGS = ("last", "mean", "max")
 
+# A pooling of latents [tokens, d_sae]: of a piece of a text, and of two pieces; a mean is divided when the text ends.
+_REDUCE: Mapping[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "last": (lambda part: part[-1], lambda _, new: new),
+    "mean": (lambda part: part.sum(0), lambda old, new: old + new),
+    "max": (lambda part: part.amax(0), lambda old, new: old.maximum(new)),
+}
 _VARIANTS = 1  # bump when `randomised` or `shuffled` makes another dictionary of the same seed
 
 
@@ -111,18 +116,20 @@ class Dictionary:
             decoded.append(self.decode(dense, torch.from_numpy(like[some])).cpu().numpy())
         return np.concatenate(decoded)
 
-    def pooled(self, texts: Iterable[np.ndarray], pooling: str = "last") -> csr_array:
-        """Latents [n, d_sae] float32 of n texts, each token encoded and then pooled.
+    def pooled(self, texts: Iterable[np.ndarray], *poolings: str) -> list[csr_array]:
+        """Latents [n, d_sae] float32 of n texts, each token encoded once and then pooled in each way.
 
         A text is its token states [tokens, d_in], the first token included. `last` is the last token; `mean` and
         `max` run over all tokens but the first, where there are others. Texts are taken one after the other, so a
         generator need not hold them; chunks of latents are of bounded memory, whatever a text's length.
         """
-        if pooling not in POOLINGS:
-            raise FairfightError(f"Unknown pooling {pooling!r} of latents; choose one of {', '.join(POOLINGS)}.")
-        if pooling == "last":
-            return self._encoded(text[-1] for text in texts)
-        return self._stacked(_sparse(rows) for rows in self._reduced(texts, pooling))
+        for pooling in poolings:
+            if pooling not in _REDUCE:
+                raise FairfightError(f"Unknown pooling {pooling!r} of latents; choose one of {', '.join(_REDUCE)}.")
+        if poolings == ("last",):
+            return [self._encoded(text[-1] for text in texts)]
+        blocks = [list(map(_sparse, pools)) for pools in self._reduced(texts, poolings)]
+        return [self._stacked(block[i] for block in blocks) for i in range(len(poolings))]
 
     def randomised(self, seed: int) -> Dictionary:
         """The control `random_sae`: random unit directions of the same number, at the same sparsity.
@@ -215,24 +222,27 @@ class Dictionary:
         empty = csr_array((0, self.d_sae), dtype=np.float32)
         return vstack([empty, *blocks], format="csr", dtype=np.float32)
 
-    def _reduced(self, texts: Iterable[np.ndarray], pooling: str) -> Iterator[torch.Tensor]:
-        """Pooled dense latents of texts in order, some at a time: [texts, d_sae]."""
+    def _reduced(self, texts: Iterable[np.ndarray], poolings: Sequence[str]) -> Iterator[list[torch.Tensor]]:
+        """Pooled dense latents of texts in order, some at a time: [texts, d_sae] for each pooling."""
         import torch
 
-        held: torch.Tensor | None = None  # of the text that goes on in the next chunk
+        ways = [_REDUCE[pooling] for pooling in poolings]
+        held: list[torch.Tensor] | None = None  # of the text that goes on in the next chunk
         for chunk in _packed(texts, self._rows):
             latents = self.encode(torch.from_numpy(np.concatenate([piece.states for piece in chunk])))
             done = []
             parts = latents.split([len(piece.states) for piece in chunk])
             for piece, part in zip(chunk, parts, strict=True):
-                pool = part.amax(0) if pooling == "max" else part.sum(0)
+                pools = [reduce(part) for reduce, _ in ways]
                 if held is not None:
-                    pool = torch.maximum(held, pool) if pooling == "max" else held + pool
-                held = None if piece.ends else pool
+                    pools = [join(old, new) for (_, join), old, new in zip(ways, held, pools, strict=True)]
+                held = None if piece.ends else pools
                 if piece.ends:
-                    done.append(pool / piece.tokens if pooling == "mean" else pool)
+                    done.append(
+                        [p / piece.tokens if name == "mean" else p for name, p in zip(poolings, pools, strict=True)]
+                    )
             if done:
-                yield torch.stack(done)
+                yield [torch.stack(column) for column in zip(*done, strict=True)]
 
 
 def derived(content: str, variant: str) -> str:

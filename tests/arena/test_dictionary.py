@@ -119,10 +119,13 @@ def test_pooling_in_chunks_is_pooling(
         del weights["b_enc"]
     code = load(write(tmp_path, weights, architecture=architecture, k=K))
     every = texts([1, 2, 9, 1, 5, 23])
-    found = code.pooled(iter(every), pooling)
+    found, beside = code.pooled(iter(every), pooling, "mean")
     assert found.dtype == np.float32
     assert found.shape == (6, M)
     np.testing.assert_allclose(found.toarray(), pooled_densely(code, every, pooling), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(beside.toarray(), pooled_densely(code, every, "mean"), rtol=1e-5, atol=1e-5)
+    by_itself = code.pooled(iter(every), pooling)[0]
+    np.testing.assert_allclose(by_itself.toarray(), found.toarray(), rtol=1e-5, atol=1e-5)
 
 
 def test_sparse_encoding_is_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +135,7 @@ def test_sparse_encoding_is_encoding(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = code.encode_sparse(x.numpy())
     assert found.nnz == int((code.encode(x) != 0).sum())
     np.testing.assert_allclose(found.toarray(), code.encode(x).numpy(), rtol=1e-5, atol=1e-5)
-    assert code.encode_sparse(x.numpy()[:0]).shape == code.pooled([], "max").shape == (0, M)
+    assert code.encode_sparse(x.numpy()[:0]).shape == code.pooled([], "max")[0].shape == (0, M)
 
 
 BOUND = r"""
@@ -148,7 +151,7 @@ def peak():  # GiB; ru_maxrss would start at the parent's
     return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**20
 
 before = peak()
-found = load(sys.argv[1]).pooled(texts, sys.argv[2])
+found = load(sys.argv[1]).pooled(texts, sys.argv[2])[0]
 assert found.shape == (1000, 65536) and found.nnz >= 32000, found.shape
 print(peak() - before)
 """

@@ -248,9 +248,9 @@ def test_encoding_is_no_part_of_what_the_model_s_tokens_cost(reader: Reader, mon
         clock[0] += 3
         return read(self, ids, sites)
 
-    def slow_pooled(self: Dictionary, texts: Any, pooling: str = "last") -> Any:
+    def slow_pooled(self: Dictionary, texts: Any, *poolings: str) -> Any:
         clock[0] += 1000
-        return pooled(self, texts, pooling)
+        return pooled(self, texts, *poolings)
 
     monkeypatch.setattr(Reader, "_pass", slow_read)
     monkeypatch.setattr(Dictionary, "pooled", slow_pooled)
