@@ -22,7 +22,7 @@ class TopkIca(FewLatents):
     margins. Source: the ICA baseline of Cunningham et al. 2023.
     """
 
-    meta = ContenderMeta("topk_ica", version=1, family="baseline", access=("labels", "internals", "unlabelled text"))
+    meta = ContenderMeta("topk_ica", version=2, family="baseline", access=("labels", "internals", "unlabelled text"))
 
     def features(self, examples: Examples, lab: Lab) -> np.ndarray:
         return np.asarray(self.codes(examples, lab).toarray())

@@ -14,7 +14,7 @@ class TopkNeurons(TopkResidual):
     on neurons (Gurnee et al. 2023).
     """
 
-    meta = ContenderMeta("topk_neurons", version=1, family="baseline", access=("labels", "internals"))
+    meta = ContenderMeta("topk_neurons", version=2, family="baseline", access=("labels", "internals"))
 
     def site(self, layers: int) -> Site:
         return Site(depth(self.layer, layers), self.pooling, features=NEURONS)

@@ -22,7 +22,7 @@ class TopkPca(FewLatents):
     [n, classes] are margins. Source: the PCA baseline of SAEBench (Karvonen et al. 2025).
     """
 
-    meta = ContenderMeta("topk_pca", version=1, family="baseline", access=("labels", "internals", "unlabelled text"))
+    meta = ContenderMeta("topk_pca", version=2, family="baseline", access=("labels", "internals", "unlabelled text"))
 
     def features(self, examples: Examples, lab: Lab) -> np.ndarray:
         return np.asarray(self.codes(examples, lab).toarray())

@@ -23,7 +23,7 @@ class TopkResidual(OneSite, FewFeatures):
     margins. Source: the residual-channel baseline of SAEBench (Karvonen et al. 2025).
     """
 
-    meta = ContenderMeta("topk_residual", version=1, family="baseline", access=("labels", "internals"))
+    meta = ContenderMeta("topk_residual", version=2, family="baseline", access=("labels", "internals"))
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ class SaeAll(Coded):
 
     meta = ContenderMeta(
         "sae_all",
-        version=1,
+        version=2,
         family="method",
         access=("labels", "internals", "unlabelled text"),
         control="random_sae_all",

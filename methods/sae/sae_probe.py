@@ -18,7 +18,7 @@ class SaeProbe(FewLatents):
 
     meta = ContenderMeta(
         "sae_probe",
-        version=1,
+        version=2,
         family="method",
         access=("labels", "internals", "unlabelled text"),
         control="random_sae",
