@@ -50,16 +50,17 @@ class RunConfig:
 
 @dataclass
 class LeaderboardConfig:
-    """`fairfight leaderboard`: tables from the records alone. Filters are names; None takes all."""
+    """`fairfight leaderboard`: tables from the records alone. A filter is a name or a list; None takes all."""
 
     store: str = "runs"
     out: str | None = None  # folder for leaderboard.{md,csv,json}; None: <store>/leaderboard
     format: str = "markdown"  # what stdout gets: markdown | csv | json
     versus: str = "linear_probe"  # the contender that every other is laid beside
     half: str = "public"
-    task: str | None = None
-    regime: str | None = None
-    model: str | None = None
+    tasks: Any = None
+    contenders: Any = None
+    regimes: Any = None
+    models: Any = None
 
 
 @dataclass
@@ -70,9 +71,10 @@ class FiguresConfig:
     store: str = "runs"
     out: str | None = None  # folder; None: <store>/figures
     half: str = "public"
-    task: str | None = None
-    regime: str | None = None
-    model: str | None = None
+    tasks: Any = None
+    contenders: Any = None
+    regimes: Any = None
+    models: Any = None
 
 
 @dataclass

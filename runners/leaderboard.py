@@ -14,6 +14,7 @@ from results.store import Store
 from runners.compose import composed
 
 FORMATS = ("markdown", "csv", "json")
+FILTERS = ("tasks", "contenders", "regimes", "models", "half")
 
 
 def command(overrides: list[str]) -> int:
@@ -31,21 +32,28 @@ def command(overrides: list[str]) -> int:
 
 def selected(config: Mapping[str, Any]) -> list[Record]:
     """The store's records that pass the configuration's filters; says so where none does."""
-    kept, seen = [], 0
+    kept = []
+    seen: dict[str, set[str]] = {name: set() for name in FILTERS}
+    wanted = {name: config[name] if isinstance(config[name], list) else [config[name]] for name in FILTERS}
     for record in Store(config["store"]).records():
-        seen += 1
         names = {
-            "task": record.cell.task["name"],
-            "regime": record.cell.regime["name"],
-            "model": record.about["model"],
+            "tasks": record.cell.task["name"],
+            "contenders": record.cell.contender["name"],
+            "regimes": record.cell.regime["name"],
+            "models": record.about["model"],
             "half": record.cell.half,
         }
-        if all(config[k] in (None, name) for k, name in names.items()):
+        for name, value in names.items():
+            seen[name].add(value)
+        if all(wanted[name] == [None] or value in wanted[name] for name, value in names.items()):
             kept.append(record)
+    for name, values in wanted.items():
+        unknown = [value for value in values if value is not None and value not in seen[name]]
+        if unknown and any(seen.values()):
+            raise FairfightError(
+                f"No record in {config['store']!r} has {name}={unknown[0]}; there are {', '.join(sorted(seen[name]))}."
+            )
     if not kept:
-        raise FairfightError(
-            f"None of the {seen} records in {config['store']!r} passes the filters "
-            f"(half={config['half']}, task={config['task']}, regime={config['regime']}, model={config['model']}); "
-            f"change them or the store."
-        )
+        told = ", ".join(f"{name}={config[name]}" for name in FILTERS if config[name] is not None)
+        raise FairfightError(f"No record in {config['store']!r} passes the filters ({told}); change them or the store.")
     return kept

@@ -65,6 +65,11 @@ def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, 
     assert by["bag_of_words", "auroc"]["value"] > 0.8
     assert by["random_direction", "auroc"]["value"] < 0.65
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"leaderboard.md", "leaderboard.csv", "leaderboard.json"}
+    some = ["format=json", f"out={tmp_path / 'out'}", "contenders=[majority,linear_probe]"]
+    assert cli.main(["leaderboard", store, *some]) == 0
+    assert {r["contender"] for r in json.loads(capsys.readouterr().out)} == {"majority", "linear_probe"}
+    assert cli.main(["leaderboard", store, *some, "regimes=few_16"]) == 1
+    assert "has regimes=few_16; there are quick" in capsys.readouterr().err
     assert cli.main(["figures", store, f"out={tmp_path / 'figures'}"]) == 0
     drawn = {p.suffix for p in (tmp_path / "figures").iterdir() if p.stat().st_size > 5000}
     assert drawn == {".png", ".pdf"}
