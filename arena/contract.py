@@ -6,13 +6,14 @@ learned, and it returns `self` (scikit-learn's contract).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from arena.interventions import Edit
     from arena.lab import Lab
 
 
@@ -222,6 +223,45 @@ class Detector(Protocol):
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         """Class scores, [n, classes] (higher: likelier), or [draws, n, classes] where the contender
         is an average over random draws. `asked.labels` is None."""
+        ...
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """What a steerer does to the model at one strength; by itself nothing.
+
+    `rewrite` turns the user's words into others; `edits` (`arena.interventions`) change the residual stream while the
+    model reads and writes.
+    """
+
+    edits: tuple[Edit, ...] = ()
+    rewrite: Callable[[str], str] | None = None
+
+    def then(self, other: Intervention) -> Intervention:
+        """Both, this one first."""
+        rewrites = [r for r in (self.rewrite, other.rewrite) if r is not None]
+
+        def rewrite(text: str) -> str:
+            for each in rewrites:
+                text = each(text)
+            return text
+
+        return Intervention(self.edits + other.edits, rewrite if rewrites else None)
+
+
+class Steerer(Protocol):
+    """Track `steer`: a behaviour in, an intervention out."""
+
+    meta: ContenderMeta
+
+    def wants(self, layers: int) -> Sites:
+        """Sites and poolings that these hyperparameters need of a model with `layers` blocks."""
+        ...
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self: ...
+
+    def steer(self, strength: float) -> Intervention:
+        """The intervention at a strength; at 0 it changes nothing."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +12,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from arena.cache import digest
-from arena.contract import Pooling, Site, latents
+from arena.contract import Intervention, Pooling, Site, latents
 from arena.meter import Meter
 
 if TYPE_CHECKING:
@@ -196,6 +197,36 @@ class Lab:
                 self._charge(f"{self._who}answers:{digest(prompt, *answers)}", tokens, layer + 1, rate)
         self.meter.check()
         return values
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        interventions: Sequence[Intervention],
+        most: int,
+        *,
+        least: int = 0,
+        temperature: float = 0.0,
+        seeds: Sequence[int] | None = None,
+    ) -> list[str]:
+        """The model's answers to user's turns, each under an intervention of its own; see `arena.generation.generate`.
+
+        `seeds` number the draws at a temperature (default: 0 for all). Every answer is work of its own, charged at the
+        pace of the batch that it was made in.
+        """
+        from arena.generation import Ask, generate
+
+        with self.meter.door():
+            reader, start = self._reader, time.perf_counter()
+            turns = [i.rewrite(p) if i.rewrite else p for p, i in zip(prompts, interventions, strict=True)]
+            asks = [
+                Ask(reader.ids(turn, chat=True), i.edits, seed)
+                for turn, i, seed in zip(turns, interventions, seeds or [0] * len(prompts), strict=True)
+            ]
+            new = generate(reader.loaded, asks, most, least=least, temperature=temperature)
+            passed = sum(len(ask.ids) + len(tokens) for ask, tokens in zip(asks, new, strict=True))
+            self.meter.train(passed, self.layers, 0, time.perf_counter() - start, 0)
+        self.meter.check()
+        return [str(reader.loaded.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in new]
 
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.

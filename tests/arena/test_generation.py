@@ -11,9 +11,10 @@ import torch
 import transformers
 
 from arena import generation
-from arena.contract import FairfightError
+from arena.contract import FairfightError, Intervention
 from arena.generation import Ask, generate
 from arena.interventions import Add
+from arena.lab import Lab
 from arena.models import LoadedModel, _blocks
 
 PROMPTS = ["good film", "a dull and cold story with no ending", "warm", "the plot is bad , the music is superb"]
@@ -118,3 +119,37 @@ def test_mistakes(tiny: LoadedModel, ids: list[list[int]]) -> None:
     with pytest.raises(FairfightError, match=r"and 5000 new ones are more than the 2048 that tiny reads"):
         generate(tiny, [Ask(ids[0])], 5000)
     assert generate(tiny, [], 5) == []
+
+
+def test_the_lab_s_answers_under_interventions_are_charged_one_by_one(lab: Lab, tiny: LoadedModel) -> None:
+    vector = np.random.default_rng(2).normal(size=32).astype(np.float32) * 5
+    louder = Intervention(rewrite=str.upper)
+    pushed = Intervention((Add(layer=0, vector=vector),))
+    both = louder.then(pushed)
+    twice = Intervention(rewrite=lambda text: f"{text} {text}").then(Intervention(rewrite=lambda text: text + "!"))
+    asked = [Intervention(), louder, pushed, both, twice]
+    with lab.meter.phase("query"):
+        answers = lab.generate([PROMPTS[0]] * 5, asked, 10)
+
+    def alone(text: str, *edits: Add) -> str:
+        new = generate(tiny, [Ask(lab._reader.ids(text, chat=True), edits)], 10)[0]
+        return str(tiny.tokenizer.decode(new, skip_special_tokens=True))
+
+    text = PROMPTS[0]
+    assert answers == [
+        alone(text), alone(text.upper()), alone(text, *pushed.edits), alone(text.upper(), *pushed.edits),
+        alone(f"{text} {text}!"),
+    ]  # fmt: skip
+    assert len(set(answers)) == 5
+    turns = [text, text.upper(), text, text.upper(), f"{text} {text}!"]
+    read = sum(len(lab._reader.ids(turn, chat=True)) for turn in turns)
+    spent = lab.meter.spent()["query"]
+    assert read < spent["forward_tokens"] <= read + 50
+    assert spent["lm_tokens"] == spent["forward_tokens"]  # all blocks
+
+
+def test_the_lab_s_draws_are_numbered(lab: Lab) -> None:
+    none = [Intervention()] * 3
+    drawn = lab.generate([PROMPTS[0]] * 3, none, 12, temperature=1.0, seeds=[4, 5, 4])
+    assert drawn[0] == drawn[2] != drawn[1]
+    assert drawn == lab.generate([PROMPTS[0]] * 3, none, 12, temperature=1.0, seeds=[4, 5, 4])
