@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from results.metrics import METRICS, auroc, evaluate
+from results.metrics import METRICS, by_part, evaluate, mean_auroc
 from results.record import Record, canonical
 from results.stats import (
     Estimate,
     bootstrap_weights,
     difference,
+    over_parts,
     over_seeds,
     over_tasks,
 )
@@ -159,12 +160,13 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
 def _dev_and_test(record: Record) -> tuple[float, float]:
     """AUROC of the chosen trial on the shared folds, by which it was chosen, and of its answers to the test."""
     assert record.test is not None
-    test = float(np.mean([auroc(record.test.truth, draw)[0] for draw in record.test.score]))
-    return float(record.trials[record.chosen or 0]["dev_score"]), test
+    return float(record.trials[record.chosen or 0]["dev_score"]), mean_auroc(record.test)
 
 
 def _scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
     """Every metric of one contender on one task, over its seeds."""
+    if len(set(records[0].test.part if records[0].test else ())) > 1:
+        return _suite_scores(board, task, contender, records)
     values: dict[str, list[float]] = {m: [] for m in METRICS}
     resampled: dict[str, list[np.ndarray]] = {m: [] for m in METRICS}
     for r in records:
@@ -187,6 +189,22 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
         )
         for metric in METRICS
         if np.isfinite(values[metric]).all()  # not every task has subpopulations
+    ]  # fmt: skip
+
+
+def _suite_scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
+    """The same for a task of several parts: metrics within each part, the parts being the clusters."""
+    found = [by_part(r.test, r.dev) for r in records if r.test is not None and r.dev is not None]
+    first = records[0]
+    assert first.test is not None
+    parts = len(set(first.test.part))
+    return [
+        Score(
+            board, task, contender, str(first.about["contender_family"]), metric, over_parts(values),
+            len(records), len(first.test.id), parts, _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
+        )
+        for metric in METRICS
+        if np.isfinite(values := np.stack([f[metric] for f in found])).all()
     ]  # fmt: skip
 
 

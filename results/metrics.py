@@ -17,6 +17,7 @@ from results.record import Answers
 
 BINS = 15  # of the expected calibration error (Guo et al. 2017)
 FALSE_POSITIVES = 0.01  # the rate at which the true-positive rate is read
+HARD = "hard negative"  # the subpopulation of negatives that were made to look like positives
 FEWEST_OF_STRATUM = 10  # smaller subpopulations say nothing of their own
 
 
@@ -195,8 +196,17 @@ def _mean(values: np.ndarray, weights: np.ndarray, among: np.ndarray | None = No
         return np.asarray(np.where(total > 0, weights @ (values * rows) / total, np.nan))
 
 
+def _auroc_without_hard(a: Answered, weights: np.ndarray) -> np.ndarray:
+    """AUROC on all rows but the hard negatives, [B]; NaN where the task names none."""
+    if a.stratum is None or HARD not in a.stratum:
+        return np.full(len(weights), np.nan)
+    easy = a.stratum != HARD
+    return auroc(a.truth[easy], a.score[easy], weights[:, easy])
+
+
 METRICS: dict[str, Metric] = {
     "auroc": Metric(lambda a, w: _macro(_auroc, a.ranked(w))),
+    "auroc_without_hard_negatives": Metric(_auroc_without_hard),
     "auprc": Metric(lambda a, w: _macro(_auprc, a.ranked(w))),
     "tpr_at_1_fpr": Metric(lambda a, w: _macro(_tpr, a.ranked(w))),
     "accuracy": Metric(_accuracy),
@@ -208,8 +218,24 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def mean_auroc(answers: Answers) -> float:
+    """AUROC within each part, averaged over draws and parts."""
+    parts = answers.by_part()
+    return float(np.mean([auroc(part.truth, draw)[0] for part in parts for draw in part.score]))
+
+
+def by_part(test: Answers, dev: Answers) -> dict[str, np.ndarray]:
+    """Every metric within each part of a task, [parts] each."""
+    found = [evaluate(t, d) for t, d in zip(test.by_part(), dev.by_part(), strict=True)]
+    values = {name: np.array([float(part[name][0]) for part in found]) for name in METRICS}
+    if test.stratum is not None and HARD in test.stratum:  # in some parts: the others have nothing to leave out
+        without = values["auroc_without_hard_negatives"]
+        values["auroc_without_hard_negatives"] = np.where(np.isnan(without), values["auroc"], without)
+    return values
+
+
 def evaluate(test: Answers, dev: Answers, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Every metric on the test answers, [B] each, averaged over the contender's draws."""
+    """Every metric on the test answers of one part, [B] each, averaged over the contender's draws."""
     weights = np.ones((1, len(test.truth))) if weights is None else weights
     draws = [answered(test, dev, draw) for draw in range(len(test.score))]
     return {

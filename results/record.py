@@ -78,6 +78,25 @@ class Answers:
             "stratum": None if self.stratum is None else list(self.stratum),
         }
 
+    def by_part(self) -> list[Answers]:
+        """The rows of each part by themselves, in the parts' order."""
+        part = np.array(self.part)
+        return [self._take(np.flatnonzero(part == name)) for name in dict.fromkeys(self.part)]
+
+    def _take(self, rows: np.ndarray) -> Answers:
+        def pick(values: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(values[i] for i in rows)
+
+        return Answers(
+            pick(self.part),
+            pick(self.id),
+            self.group[rows],
+            self.truth[rows],
+            self.score[:, rows],
+            None if self.fold is None else self.fold[rows],
+            None if self.stratum is None else pick(self.stratum),
+        )
+
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Answers:
         part = raw["part"]
@@ -90,6 +109,23 @@ class Answers:
             fold=None if raw["fold"] is None else np.array(raw["fold"], dtype=int),
             stratum=None if raw["stratum"] is None else tuple(raw["stratum"]),
         )
+
+
+def joined(parts: Sequence[Answers]) -> Answers:
+    """The answers of several parts one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    folds = [p.fold for p in parts]
+    strata = [p.stratum for p in parts]
+    return Answers(
+        tuple(name for p in parts for name in p.part),
+        tuple(name for p in parts for name in p.id),
+        np.concatenate([p.group for p in parts]),
+        np.concatenate([p.truth for p in parts]),
+        np.concatenate([p.score for p in parts], axis=1),
+        None if any(f is None for f in folds) else np.concatenate([f for f in folds if f is not None]),
+        None if any(s is None for s in strata) else tuple(name for s in strata if s is not None for name in s),
+    )
 
 
 @dataclass(frozen=True)

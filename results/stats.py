@@ -71,6 +71,21 @@ def over_seeds(values: np.ndarray, resampled: np.ndarray, groups: int) -> Estima
     return _estimate(mean, examples + seeds, freedom)
 
 
+def over_parts(values: np.ndarray) -> Estimate:
+    """Mean over seeds and parts with an interval for other parts and other seeds.
+
+    values [S, P]. Parts (concepts) are the clusters: the variance of their means over seeds / P, with the seeds' own
+    variance / S added; degrees of freedom by Welch-Satterthwaite. The examples' noise is within that of the parts.
+    """
+    seeds, parts = values.shape
+    mean = float(values.mean())
+    if parts < 2:
+        return Estimate(mean, None, None, None, np.inf)
+    of_parts = float(values.mean(0).var(ddof=1)) / parts
+    of_seeds = float(values.mean(1).var(ddof=1)) / seeds if seeds > 1 else 0.0
+    return _estimate(mean, of_parts + of_seeds, _welch([(of_parts, parts - 1), (of_seeds, seeds - 1)]))
+
+
 def over_tasks(estimates: Sequence[Estimate], families: Sequence[str]) -> Estimate:
     """Mean over tasks, each once.
 

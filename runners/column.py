@@ -26,7 +26,7 @@ from arena.lab import Lab, cut
 from arena.meter import Meter
 from arena.models import ModelIdentity, ModelSpec
 from conf.schema import CacheConfig
-from results.metrics import auroc
+from results.metrics import mean_auroc
 from results.record import Cell, Record, Status, key
 from results.store import Store
 from runners.build import Contender, cell
@@ -145,9 +145,8 @@ def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Rea
     except Exception as error:  # one cell's failure must not cost the others
         record = _failed(column, k, c, contender, error)
         return dataclasses.replace(record, spent=meter.spent(), cleaning=split.split.cleaning)
-    train = split.split.parts[0].train
     spent = meter.spent() | {
-        "labels": len(train),
+        "labels": sum(len(part.train) for part in split.split.parts),
         "trials": len(outcome.trials),
         "queries": len(outcome.test.id),
     }
@@ -189,7 +188,7 @@ def _save(store: Store, record: Record, task: str, replace: bool) -> None:
     line = f"{record.status:11} {task}  {record.cell.contender['name']}  seed {record.cell.seed}"
     if record.test is not None:
         total = record.spent["total"]
-        area = np.mean([auroc(record.test.truth, draw)[0] for draw in record.test.score])
+        area = mean_auroc(record.test)
         line += f"  AUROC {area:.3f}  {total['lm_tokens']:.0f} LM tokens, {total['seconds']:.1f} s standing alone"
         chosen = record.trials[record.chosen or 0]["params"]
         line += "".join(f"  {name}={value}" for name, value in chosen.items())

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from results.metrics import METRICS, auroc, evaluate
+from results.metrics import METRICS, by_part, mean_auroc
 from results.record import Record
 from results.store import Store
 
@@ -83,10 +83,9 @@ def summary(record: Record) -> dict[str, Any]:
     """What came out: the same keys for every contender; None where there is nothing to tell."""
     values: dict[str, Any] = dict.fromkeys([*METRICS, "untuned/auroc", "dev_score"])
     if record.test and record.dev:
-        values |= {name: float(value[0]) for name, value in evaluate(record.test, record.dev).items()}
+        values |= {name: float(value.mean()) for name, value in by_part(record.test, record.dev).items()}
     if record.untuned:
-        draws = [auroc(record.untuned.truth, score)[0] for score in record.untuned.score]
-        values["untuned/auroc"] = sum(map(float, draws)) / len(draws)
+        values["untuned/auroc"] = mean_auroc(record.untuned)
     if record.chosen is not None:
         values["dev_score"] = record.trials[record.chosen]["dev_score"]
     for phase in PHASES:

@@ -57,6 +57,18 @@ def split(
     return part
 
 
+def given(name: str, brief: Brief, data: Examples, asked: Examples, regime: Regime, seed: int) -> Part:
+    """One part of a task whose data come with a test of their own: train rows are drawn from all of `data`, and both
+    halves of the test from `asked`."""
+    halves = [_rebalanced(asked, half, regime, regime.test) for half in _halves(asked, np.arange(len(asked)))]
+    train = _noisy(data.take(_draw(name, brief, data, np.arange(len(data)), regime, seed)), brief, regime, seed)
+    folds = _pairs(name, train, regime) if regime.pairs else _folds(train, regime, seed)
+    part = Part(name, brief, train, folds, asked.take(halves[0]), asked.take(halves[1]))
+    for where, examples in (("train", part.train), ("public", part.public), ("lockbox", part.lockbox)):
+        _refuse_empty_class(name, brief, where, examples)
+    return part
+
+
 def test_size(rows: int) -> int:
     """Rows of the test: what the standard regime leaves, at most 2,000; of a small set a third."""
     if rows >= STANDARD_LABELS + LEAST_TEST:

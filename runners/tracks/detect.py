@@ -7,7 +7,7 @@ Contenders see labels only in `fit`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,12 @@ from threadpoolctl import threadpool_limits
 from arena.contract import Brief, Budget, Detector, Examples, FairfightError, Part, Sites
 from arena.lab import Lab
 from results.metrics import auroc
-from results.record import Answers
+from results.record import Answers, joined
 from runners.build import Contender
 from runners.trials import along, draw
 
 _REFIT = 1_000_000  # a stream of randomness beside those of (trial, fold)
 
-Folds = Sequence[np.ndarray]
 _Piece = tuple[np.ndarray, np.ndarray]  # rows held out together, and their scores [draws, rows, classes]
 
 
@@ -45,12 +44,10 @@ def wants(contender: Contender, trials: int, layers: int) -> Sites:
 
 
 def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab: Lab) -> Outcome:
-    """One cell: all parts of the task (most have one), each selected and answered by itself."""
-    if len(parts) != 1:
-        raise FairfightError(f"Track detect takes tasks of one part, and this one has {len(parts)}.")
-    part = parts[0]
-    asked = part.lockbox if half == "lockbox" else part.public
-    if not len(asked):
+    """One cell. A task of several parts (concepts) fits each by itself; one trial is chosen for all of them, by the
+    mean of its dev scores."""
+    asked = [part.lockbox if half == "lockbox" else part.public for part in parts]
+    if not all(map(len, asked)):
         raise FairfightError(
             f"This split has no {half} rows; the protocol of its regime has one test only: half=public."
         )
@@ -58,26 +55,26 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         [{**setting, **step} for step in along(contender.params, contender.path)]
         for setting in draw(contender.params, contender.grid, budget.trials)
     ]
-    first = part.folds[: budget.select_folds]
+    first = slice(0, budget.select_folds)
     with lab.meter.phase("selection"):
-        tried = [_try(contender, steps, part, first, lab, trial) for trial, steps in enumerate(settings)]
+        tried = [_try(contender, steps, parts, first, lab, trial) for trial, steps in enumerate(settings)]
         chosen = int(np.argmax([t.dev_score for t in tried]))  # the earliest of the best
         best = tried[chosen]
-        others = part.folds[len(first) :]
-        pieces = best.pieces + _crossfit(contender, best.params, part, others, lab, chosen, len(first))
+        others = slice(budget.select_folds, None) if budget.select_folds else slice(0, 0)
+        rest = _crossfit(contender, best.params, parts, others, lab, chosen)
     with lab.meter.phase("fit"):
-        fitted = _fit(contender.make(**best.params), part.train, part.brief, lab, (_REFIT, 0))
+        fitted = _fitted(contender.make, best.params, parts, lab)
     with lab.meter.phase("query"):
-        answer = _score(fitted, asked, part.brief, lab)
-    untuned = answer
+        answers = _answered(fitted, asked, parts, lab)
+    untuned = answers
     if best.params != settings[0][0]:
         with lab.meter.phase("untuned", counts=False):
-            default = _fit(contender.make(), part.train, part.brief, lab, (_REFIT, 0))
-            untuned = _score(default, asked, part.brief, lab)
+            untuned = _answered(_fitted(contender.make, {}, parts, lab), asked, parts, lab)
+    dev = [_dev(part, mine + more) for part, mine, more in zip(parts, best.pieces, rest, strict=True)]
     return Outcome(
-        test=_answers(part, asked, answer),
-        untuned=_answers(part, asked, untuned),
-        dev=_dev(part, pieces),
+        test=joined([_answers(*row) for row in zip(parts, asked, answers, strict=True)]),
+        untuned=joined([_answers(*row) for row in zip(parts, asked, untuned, strict=True)]),
+        dev=joined(dev),
         trials=[t.summary() for t in tried],
         chosen=chosen,
     )
@@ -85,11 +82,11 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
 
 @dataclass(frozen=True)
 class _Tried:
-    """One trial: the best step of its path, its out-of-fold scores and what every step scored."""
+    """One trial: the best step of its path, its out-of-fold scores for each part and what every step scored."""
 
     params: dict[str, Any]
     dev_score: float
-    pieces: list[_Piece]
+    pieces: list[list[_Piece]]
     path: list[tuple[dict[str, Any], float]]
 
     def summary(self) -> dict[str, Any]:
@@ -97,26 +94,41 @@ class _Tried:
         return {"params": self.params, "dev_score": self.dev_score, "path": steps}
 
 
-def _try(contender: Contender, steps: list[dict[str, Any]], part: Part, folds: Folds, lab: Lab, trial: int) -> _Tried:
+def _try(
+    contender: Contender, steps: list[dict[str, Any]], parts: list[Part], folds: slice, lab: Lab, trial: int
+) -> _Tried:
     """Scores every step of a trial's path on some of the shared folds."""
     scored = []
     for params in steps:
-        pieces = _crossfit(contender, params, part, folds, lab, trial)
-        scored.append((params, _dev_score(pieces, part), pieces))
+        pieces = _crossfit(contender, params, parts, folds, lab, trial)
+        score = float(np.mean([_dev_score(mine, part) for mine, part in zip(pieces, parts, strict=True)]))
+        scored.append((params, score, pieces))
     params, dev_score, best = max(scored, key=lambda s: s[1])  # max keeps the earliest of the best
     return _Tried(params, dev_score, best, [(p, s) for p, s, _ in scored])
 
 
 def _crossfit(
-    contender: Contender, params: dict[str, Any], part: Part, folds: Folds, lab: Lab, trial: int, start: int = 0
-) -> list[_Piece]:
-    """The answers on each fold's rows by a fit on all rows of other groups; `start` numbers the first fold."""
-    pieces = []
-    for number, held_out in enumerate(folds, start):
-        seen = np.flatnonzero(~np.isin(part.train.groups, part.train.groups[held_out]))
-        fitted = _fit(contender.make(**params), part.train.take(seen), part.brief, lab, (trial, number))
-        pieces.append((held_out, _score(fitted, part.train.take(held_out), part.brief, lab)))
-    return pieces
+    contender: Contender, params: dict[str, Any], parts: list[Part], folds: slice, lab: Lab, trial: int
+) -> list[list[_Piece]]:
+    """For each part the answers on each fold's rows by a fit on all rows of other groups."""
+    every = []
+    for which, part in enumerate(parts):
+        pieces = []
+        for number, held_out in list(enumerate(part.folds))[folds]:
+            seen = np.flatnonzero(~np.isin(part.train.groups, part.train.groups[held_out]))
+            fitted = _fit(contender.make(**params), part.train.take(seen), part.brief, lab, (trial, number, which))
+            pieces.append((held_out, _score(fitted, part.train.take(held_out), part.brief, lab)))
+        every.append(pieces)
+    return every
+
+
+def _fitted(make: Callable[..., Detector], params: dict[str, Any], parts: list[Part], lab: Lab) -> list[Detector]:
+    """A detector for each part, fitted on all of its train and dev rows."""
+    return [_fit(make(**params), part.train, part.brief, lab, (_REFIT, 0, which)) for which, part in enumerate(parts)]
+
+
+def _answered(fitted: list[Detector], asked: list[Examples], parts: list[Part], lab: Lab) -> list[np.ndarray]:
+    return [_score(one, rows, part.brief, lab) for one, rows, part in zip(fitted, asked, parts, strict=True)]
 
 
 def _dev_score(pieces: list[_Piece], part: Part) -> float:
@@ -145,8 +157,9 @@ def _dev(part: Part, pieces: list[_Piece]) -> Answers:
     return _answers(part, part.train.take(rows), mean, fold[rows] if times.max() == 1 else None)
 
 
-def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tuple[int, int]) -> Detector:
-    lab.reseed(*stream)
+def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tuple[int, int, int]) -> Detector:
+    """A fit with randomness of its own; `stream` names trial (or refit), fold and part."""
+    lab.reseed(*(stream[:2] if not stream[2] else stream))
     with threadpool_limits(1, user_api="blas"):  # small problems: threads cost more than they bring
         return detector.fit(train, brief, lab)
 

@@ -183,3 +183,54 @@ def test_a_fold_without_all_classes_is_scored_on_those_it_has(lab: Lab) -> None:
     scores[0, np.arange(10), data.truth[held_out]] = 1.0
     assert detect._dev_score([(held_out, scores)], part) == 1.0
     assert detect._dev_score([(held_out[:1], scores[:, :1])], part) == 0.5
+
+
+# Tasks of several parts
+
+
+@pytest.fixture
+def parts() -> list[Part]:
+    Spy.notes.clear()
+    made = []
+    for which in range(3):
+        data = examples(200, seed=which)
+        data = replace(data, ids=tuple(f"{i[:2]}{which + 1}{i[2:]}" for i in data.ids))
+        Spy.truth.update(zip(data.ids, data.truth.tolist(), strict=True))
+        made.append(replace(split("t", BRIEF, data, Regime("r", 80, 30, 4), 0), name=f"concept {which}"))
+    return made
+
+
+def test_every_part_is_fitted_by_itself_and_one_trial_is_chosen_for_all(parts: list[Part], lab: Lab) -> None:
+    found = detect.run(spy({"skill": [0.0, 3.0]}), Budget("b", 2), parts, "public", lab)
+    fits = [e for what, _, e in Spy.notes if what == "fit"]
+    for e in fits:
+        assert sum(set(e.ids) <= set(part.train.ids) for part in parts) == 1
+    assert len(fits) == 2 * 3 * 4 + 3 + 3  # trials x parts x folds, the chosen one's refits, the untuned one's
+    assert found.trials[found.chosen]["params"]["skill"] == 3.0
+    by_part = found.dev.by_part()
+    assert [p.part[0] for p in by_part] == [part.name for part in parts]
+    for answers, part in zip(found.test.by_part(), parts, strict=True):
+        assert answers.id == part.public.ids and answers.truth.tolist() == part.public.truth.tolist()
+    for answers, part in zip(by_part, parts, strict=True):
+        assert sorted(answers.id) == sorted(part.train.ids)
+    score = found.trials[found.chosen]["dev_score"]
+    each = [
+        np.mean([auroc(p.truth[p.fold == k], p.score[0][p.fold == k])[0] for k in range(4)])
+        for p in by_part
+        if p.fold is not None
+    ]
+    assert score == pytest.approx(np.mean(each))
+
+
+def test_one_part_among_several_answers_as_it_does_alone(parts: list[Part], lab: Lab) -> None:
+    alone = detect.run(spy(), Budget("b", 1), parts[:1], "public", lab)
+    among = detect.run(spy(), Budget("b", 1), parts, "public", lab)
+    np.testing.assert_array_equal(among.test.by_part()[0].score, alone.test.score)
+    np.testing.assert_array_equal(among.dev.by_part()[0].score, alone.dev.score)
+
+
+def test_finetuned_contenders_are_selected_on_some_folds_of_every_part(parts: list[Part], lab: Lab) -> None:
+    found = detect.run(spy({"skill": [0.0, 3.0]}), Budget("b", 2, select_folds=1), parts, "public", lab)
+    fits = sum(what == "fit" for what, _, _ in Spy.notes)
+    assert fits == 2 * 3 * 1 + 3 * 3 + 3 + 3
+    assert [len(p.id) for p in found.dev.by_part()] == [len(part.train) for part in parts]

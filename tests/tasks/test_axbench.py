@@ -1,0 +1,146 @@
+"""AxBench's layout: what is asked and taught, and the defects of the original that are not repeated."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from arena.contract import FairfightError, Regime
+from results.metrics import HARD
+from tasks.axbench import ASKED, CONCEPTS, TRAIN, AxbenchDetect
+
+REGIME = Regime("r", 60, 1000, 3, shrink=0.25)
+WORDS = {
+    0: ["boats", "harbour", "sail", "anchor"],
+    1: ["flour", "oven", "bread", "yeast"],
+    2: ["int", "void", "return", "struct"],
+}
+NEUTRAL = ["window", "morning", "letter", "street", "garden", "number", "people", "office"]
+
+
+def text(rng: np.random.Generator, words: list[str]) -> str:
+    return " ".join(rng.choice([*NEUTRAL, *words], size=14))
+
+
+def write(folder: Path, shared_instruction: bool = False) -> Path:
+    """Three concepts, the last of another genre; negatives of each genre; hard negatives in the evaluation."""
+    rng = np.random.default_rng(0)
+    train: list[dict[str, Any]] = []
+    asked: list[dict[str, Any]] = []
+    for concept, words in WORDS.items():
+        genre = "code" if concept == 2 else "text"
+        for i in range(30):
+            about = {"concept_id": concept, "concept_genre": genre, "dataset_category": "instruction"}
+            train.append(about | {"input": f"do {concept} {i}", "output": text(rng, words * 3), "category": "positive",
+                                  "output_concept": f"concept {concept}"})  # fmt: skip
+            for category, some in (("positive", words * 3), ("negative", []), (HARD, words[:1])):
+                if category != HARD or i < 12:
+                    asked.append(about | {"input": f"ask {i}", "output": text(rng, some), "category": category,
+                                          "output_concept": "", "sae_id": concept, "sae_link": ""})  # fmt: skip
+    for genre in ("text", "code"):
+        for i in range(30):
+            train.append({"concept_id": -1, "concept_genre": genre, "dataset_category": "instruction",
+                          "input": f"say {genre} {i}", "output": text(rng, ["basis"]), "category": "negative",
+                          "output_concept": "EEEEE"})  # fmt: skip
+    if shared_instruction:
+        train[0]["input"] = "ask 3"
+    for file, rows in ((TRAIN, train), (ASKED, asked)):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_parquet(folder / file)
+    lines = [json.dumps({"concept_id": c, "concept": f"references to {words[0]}"}) for c, words in WORDS.items()]
+    (folder / CONCEPTS).write_text("\n".join(lines))
+    return folder
+
+
+def test_a_part_per_concept_with_negatives_of_its_genre(tmp_path: Path) -> None:
+    task = AxbenchDetect(str(write(tmp_path / "toy")))
+    split = task.split(REGIME, 0)
+    assert [part.name for part in split.parts] == ["references to boats", "references to flour", "references to int"]
+    for concept, part in enumerate(split.parts):
+        assert len(part.train) == 60 and part.train.truth.sum() == 30
+        assert part.brief.question == f"Is this in the text: references to {WORDS[concept][0]}?"
+        positive = [p for p, y in zip(part.train.prompts, part.train.truth, strict=True) if y]
+        assert all(set(p.split()) & set(WORDS[concept]) for p in positive)
+        assert len(part.public) + len(part.lockbox) == 72
+        assert not set(part.public.groups) & set(part.lockbox.groups)
+    assert split.cleaning["rows"] == 3 * (60 + 72)
+    again = AxbenchDetect(str(tmp_path / "toy")).split(REGIME, 1)
+    for one, two in zip(split.parts, again.parts, strict=True):
+        assert one.public.ids == two.public.ids  # seeds redraw train and dev only
+        assert sorted(one.train.ids) == sorted(two.train.ids) and one.train.ids != two.train.ids
+
+
+def test_hard_negatives_are_asked(tmp_path: Path) -> None:
+    """AxBench looks for 'hard negative seen' and 'unseen', which its data do not have."""
+    for part in AxbenchDetect(str(write(tmp_path / "toy"))).split(REGIME, 0).parts:
+        for half in (part.public, part.lockbox):
+            assert half.strata is not None and half.strata.count(HARD) >= 3
+            assert {int(y) for y, kind in zip(half.truth, half.strata, strict=True) if kind == HARD} == {0}
+
+
+def test_everybody_scores_the_same_text(tmp_path: Path) -> None:
+    folder = str(write(tmp_path / "toy"))
+    responses = AxbenchDetect(folder).split(REGIME, 0).parts[0]
+    both = AxbenchDetect(folder, text="both").split(REGIME, 0).parts[0]
+    assert not any(p.startswith("ask ") for p in responses.public.prompts)
+    assert all(p.startswith("ask ") and "\n\n" in p for p in both.public.prompts)
+
+
+def test_who_wrote_it_can_be_measured(tmp_path: Path) -> None:
+    """Training on other concepts' positives leaves only the author to be told."""
+    task = AxbenchDetect(str(write(tmp_path / "toy")), positives="others")
+    assert task.meta.name == "toy_author"
+    own = AxbenchDetect(str(tmp_path / "toy")).split(REGIME, 0).parts
+    for concept, part in enumerate(task.split(REGIME, 0).parts):
+        positive = [p for p, y in zip(part.train.prompts, part.train.truth, strict=True) if y]
+        assert len(positive) == 30
+        assert not any(set(p.split()) & set(WORDS[concept]) for p in positive)
+        assert part.public.ids == own[concept].public.ids
+        negative = {p for p, y in zip(part.train.prompts, part.train.truth, strict=True) if not y}
+        mine = own[concept].train
+        assert negative == {p for p, y in zip(mine.prompts, mine.truth, strict=True) if not y}
+
+
+def test_an_instruction_is_not_both_taught_and_asked(tmp_path: Path) -> None:
+    split = AxbenchDetect(str(write(tmp_path / "toy", shared_instruction=True))).split(REGIME, 0)
+    assert split.cleaning["train_rows_of_asked_instructions"] == 1
+    assert [len(part.train) for part in split.parts] == [59, 60, 60]
+
+
+def test_identity_is_content(tmp_path: Path) -> None:
+    one = AxbenchDetect(str(write(tmp_path / "toy")))
+    assert one.meta == AxbenchDetect(str(write(tmp_path / "elsewhere" / "toy"))).meta
+    other = write(tmp_path / "other" / "toy", shared_instruction=True)
+    (other / "notes.txt").write_text("beside")
+    assert one.meta.revision != AxbenchDetect(str(other)).meta.revision
+    nested = AxbenchDetect(str(tmp_path), folder="toy")
+    assert nested.meta.revision == one.meta.revision and nested.meta.name == "toy"
+
+
+def test_mistakes(tmp_path: Path) -> None:
+    folder = write(tmp_path / "toy")
+
+    def told(message: str, **options: Any) -> None:
+        with pytest.raises(FairfightError, match=message) as caught:
+            AxbenchDetect(**{"path": str(folder), **options}).split(REGIME, 0)
+        assert "\n" not in str(caught.value)
+
+    told(r"Unknown task.text='prompt'; choose one of response, both", text="prompt")
+    told(r"Unknown task.positives='all'; choose one of own, others", positives="all")
+    told(r"holds no nowhere/generate/train_data.parquet; give a folder in AxBench's layout", folder="nowhere")
+    told(r"The hub data set 'no/such' at revision 'main' could not be found", path="no/such")
+    frame = pd.read_parquet(folder / TRAIN)
+    frame[frame.category == "negative"].to_parquet(folder / TRAIN)
+    told(r"'references to boats' of toy has 0 positive and 0 negative texts to learn from")
+    frame.drop(columns="concept_genre").to_parquet(folder / TRAIN)
+    told(r"'concept_genre' is no column of train_data.parquet; its columns are: concept_id, dataset_category, input")
+    (folder / TRAIN).write_bytes(b"torn")
+    told(r"train_data.parquet could not be read \(")
+    write(folder)
+    (folder / CONCEPTS).write_text('{"concept": "boats"}')
+    told(r"metadata.jsonl is not AxBench's \(KeyError")
