@@ -250,6 +250,8 @@ class Reader:
                 pooled[site] = _pool(kept, lengths, site.pooling)
             else:
                 coded.setdefault(site.features, []).append(site)
+        if coded and batch.is_cuda:
+            torch.cuda.synchronize()  # what the model still does is not the dictionaries'
         start = time.perf_counter()
         for features, mine in coded.items():
             kept = states[mine[0].layer]

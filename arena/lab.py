@@ -76,6 +76,7 @@ class Lab:
         view = copy.copy(self)
         with self.meter.door():  # loading is nobody's work
             view._reader, view._once = self._reader.other(model, revision), OrderedDict()
+            view._recoded, view._untrained = {}, None
         view._share = view._reader.loaded.block_weights / self._reader.loaded.block_weights
         view._share *= self._reader.loaded.layers / view._reader.loaded.layers
         return view
@@ -117,7 +118,8 @@ class Lab:
         code = self.dictionary(dictionary)
         pairs = self._get(prompts, latents(dictionary + self._variant, pooling))
         with self.meter.door():
-            self._charge_code(f"encode:{code.content}", code, prompts, latents(dictionary + self._variant, pooling))
+            encoder = self._trained(dictionary, code)
+            self._charge_code(f"encode:{encoder}", code, prompts, latents(dictionary + self._variant, pooling))
         self.meter.check()
         indptr = np.cumsum([0, *map(len, pairs)], dtype=np.int32)
         flat = np.concatenate(pairs)
@@ -138,7 +140,7 @@ class Lab:
         """A dictionary by name: to decode, and to read its directions. Its training is noted as amortised."""
         with self.meter.door():
             code = self._reader.dictionaries[name + self._variant]
-        self.meter.amortise(code.content, code.card.get("training_tokens"))
+        self.meter.amortise(self._trained(name, code), code.card.get("training_tokens"))
         return code
 
     def logprobs(self, prompts: Sequence[str], continuations: Sequence[str], chat: bool = True) -> np.ndarray:
@@ -281,6 +283,11 @@ class Lab:
         """Sets the work of one model apart from another's."""
         loaded = self._reader.loaded
         return "untrained " if loaded.untrained else "" if self._share == 1.0 else f"{loaded.identity.id} "
+
+    def _trained(self, name: str, code: Dictionary) -> str:
+        """Content of the dictionary whose encoder this is: a permuted decoder leaves it as it was."""
+        shuffled = self._variant.startswith("@shuffled")
+        return self._reader.dictionaries.content(name) if shuffled else code.content
 
     def _charge_code(self, what: str, code: Dictionary, prompts: Sequence[str], site: Site) -> None:
         """One product of states and a dictionary's directions, at its weights' share of the model's blocks."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from arena.contract import NEURONS, Brief, Detector, Examples, Sites
+from arena.contract import NEURONS, Brief, ContenderMeta, Detector, Examples, FairfightError, Sites
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -19,6 +19,7 @@ class Recoded:
     Scores are [draws, n, classes]; metrics are averaged over the draws.
     """
 
+    meta: ContenderMeta
     variant: ClassVar[str]
 
     def __init__(self, of: Detector, draws: int = 3) -> None:
@@ -33,6 +34,11 @@ class Recoded:
         )
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if self.of.wants(lab.layers) == self.wants(lab.layers):
+            raise FairfightError(
+                f"{self.of.meta.name} reads no dictionary, so {self.meta.name} around it would be the same contender; "
+                f"wrap one that does (of: sae_probe)."
+            )
         self.fitted_ = [copy.copy(self.of).fit(train, brief, lab.recoded(v)) for v in self._variants()]
         return self
 

@@ -26,6 +26,6 @@ class SaeShuffled(Recoded):
         if not getattr(self.of, "decodes", False):
             raise FairfightError(
                 f"{self.of.meta.name} reads latents, which do not change with the decoder; wrap one that decodes "
-                f"(of: sae_reconstruction or sae_residual), or use random_sae."
+                f"(of: sae_reconstruction), or use random_sae."
             )
         return super().fit(train, brief, lab)

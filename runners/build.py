@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import re
@@ -91,10 +92,13 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> li
     """The contenders of a composed `contender` node, in its order."""
     if not nodes:
         raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
-    return [_contender(f"contender.{label}", label, node, trusted) for label, node in nodes.items()]
+    return [_contender(f"contender.{label}", label, node, trusted, nodes) for label, node in nodes.items()]
 
 
-def _contender(where: str, label: str, node: Mapping[str, Any], trusted: list[str]) -> Contender:
+def _contender(
+    where: str, label: str, node: Mapping[str, Any], trusted: list[str], beside: Mapping[str, Mapping[str, Any]]
+) -> Contender:
+    """A contender; what a wrapper names as `of` is that one of the same run (`beside`), else the YAML's."""
     target, params = _target(where, node, trusted)
     name = params.pop("name", label)
     grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
@@ -108,9 +112,10 @@ def _contender(where: str, label: str, node: Mapping[str, Any], trusted: list[st
     of = params.pop("of", None)
     if of is None:
         return Contender(name, target, params, grid, path)
-    if isinstance(of, str) and of not in options("contender"):
+    if isinstance(of, str) and of not in {*beside, *options("contender")}:
         raise FairfightError(f"{where}.of={of!r} is no contender; choose one of {', '.join(options('contender'))}.")
-    inner = _contender(f"{where}.of", str(of), raw("contender", of) if isinstance(of, str) else of, trusted)
+    node = of if not isinstance(of, str) else beside[of] if of in beside else raw("contender", of)
+    inner = _contender(f"{where}.of", str(node.get("name", of)), node, trusted, {})
     return inner.wrapped_by(name, target, params)
 
 
@@ -140,7 +145,7 @@ def dictionaries_of(contender: Contender, known: Dictionaries) -> dict[str, str]
                 try:
                     found[str(name)] = known.content(name)
                 except FairfightError:
-                    found[str(name)] = "unavailable"
+                    found[str(name)] = f"unavailable {hashlib.sha256(str(name).encode()).hexdigest()[:16]}"
     return found
 
 

@@ -35,7 +35,8 @@ def corpus(node: Mapping[str, Any], model: Mapping[str, Any]) -> Corpus:
 
 def _builtin(forbidden: Sequence[str]) -> Corpus:
     """The built-in corpus, kept between runs: laying every passage beside every prompt takes minutes."""
-    told = [*(assets.sha256(Path(str(module.__file__))) for module in _WRITTEN_BY), *sorted(set(forbidden))]
+    written = [assets.sha256(Path(str(module.__file__))) for module in _WRITTEN_BY]
+    told = [*written, *(assets.pin(wheel).sha256 for wheel in sources.WHEELS), *sorted(set(forbidden))]
     file = assets.cache_dir() / "corpus" / f"{digest(*told)}.json"
     try:
         kept = json.loads(file.read_text())

@@ -1,4 +1,4 @@
-"""One latent's maximum over tokens, as AxBench does it."""
+"""One latent per class by its maximum over tokens, chosen as AxBench's SAE-A is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from methods.sae.sae_latent import SaeLatent
 
 
 class SaeMaxPool(SaeLatent):
-    """The SAE latent whose maximum over tokens tells a class best on train.
+    """For each class the SAE latent whose maximum over tokens tells it best on train.
 
     As `sae_latent`, with f the maximum over all tokens but the first, and no sign: a latent detects a class by being
-    active. score[c] = (max over tokens of f - its mean) / its sd over train: [n, classes]. Source: SAE-A of AxBench
-    (Wu et al. 2025), which chooses the latent by AUROC on its training texts.
+    active. score[c] = (max over tokens of f - its mean) / its sd over train: [n, classes]. With two classes the
+    difference of two latents decides. Source: SAE-A of AxBench (Wu et al. 2025), which chooses one latent for a
+    concept's presence by AUROC on its training texts.
     """
 
     meta = ContenderMeta(

@@ -18,8 +18,9 @@ class SaeReconstruction:
     """L2 logistic regression on the dictionary's reconstruction of the last token's state.
 
     h' = decode(encode(h)) [d], standardised on train; inverse regularisation C (a path: one trial). Scores
-    [n, classes] are margins. Beside `sae_residual` (the error h - h') and `linear_probe` (h itself) it tells where the
-    information lies. Source: probes on reconstructions and errors, as in Engels et al. 2024 (dark matter of SAEs) and
+    [n, classes] are margins. Beside `sae_residual` (the error h - h') and a `linear_probe` of the same state (its
+    pooling is `last` too) it tells where the information lies. `sae_shuffled` shows what a random linear map of the
+    same latents gives. Source: probes on reconstructions and errors, as in Engels et al. 2024 (dark matter of SAEs) and
     Kantamneni et al. 2025.
     """
 
@@ -28,7 +29,7 @@ class SaeReconstruction:
         version=1,
         family="method",
         access=("labels", "internals", "unlabelled text"),
-        control="sae_shuffled",
+        control="random_sae_reconstruction",
     )
 
     decodes = True  # the control that permutes the decoder bears on this

@@ -9,8 +9,9 @@ from methods.sae.sae_reconstruction import SaeReconstruction
 class SaeResidual(SaeReconstruction):
     """L2 logistic regression on the dictionary's error at the last token, h - decode(encode(h)) [d].
 
-    As `sae_reconstruction` in all else; scores [n, classes] are margins. Source: Engels et al. 2024 (dark matter of
-    SAEs).
+    As `sae_reconstruction` in all else; scores [n, classes] are margins. A diagnostic: what it finds, the dictionary
+    missed, and the error of a worse dictionary holds more; so its control is a random direction. Source: Engels et al.
+    2024 (dark matter of SAEs).
     """
 
     meta = ContenderMeta(
@@ -18,7 +19,7 @@ class SaeResidual(SaeReconstruction):
         version=1,
         family="method",
         access=("labels", "internals", "unlabelled text"),
-        control="sae_shuffled_residual",
+        control="random_direction",
     )
 
     error = True
