@@ -1,8 +1,8 @@
 """Generate continuations, each row with edits of its own, many rows at a time.
 
 Rows are sorted by length and taken in batches under a token budget, padded on the left; a row that has ended leaves the
-batch. Greedy by default; with a temperature each row draws from its own stream of random numbers, so that what comes
-out depends on neither the batch nor its neighbours (up to rounding of the arithmetic).
+batch. Greedy by default; with a temperature each row draws from the stream of its seed, so that what comes out
+depends on neither the batch nor its neighbours (up to rounding of the arithmetic).
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ LEAVE = 0.25  # share of rows that have ended before a batch is thinned out
 
 @dataclass(frozen=True)
 class Ask:
-    """One continuation that is wanted: token ids of the prompt, the edits under which, the stream to draw from."""
+    """One continuation that is wanted: token ids of the prompt, the edits under which, the stream to draw from.
+
+    Rows of one seed draw the same random numbers, whatever their prompts; several samples of one want several seeds.
+    """
 
     ids: Sequence[int]
     edits: Sequence[Edit] = ()
@@ -121,6 +124,11 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """The next token of every row, [rows]."""
+        if not (logits < torch.inf).all():  # NaN is not
+            raise FairfightError(
+                f"The logits of {self.loaded.name} hold NaN or infinity under these edits; lower their strength, or "
+                f"try model.dtype=float32."
+            )
         if step < self.least:
             logits[:, self.ends] = -torch.inf
         if not self.temperature:

@@ -59,6 +59,10 @@ class Edit:
         if not np.isfinite(self.strength):
             raise FairfightError(f"An edit of strength {self.strength} has no meaning; give a finite number.")
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What it is made of, by name; the last axes are as wide as a state (a bias is not)."""
+        raise NotImplementedError
+
     def kin(self) -> Hashable:
         """Edits that are equal in this are computed together."""
         raise NotImplementedError
@@ -74,6 +78,9 @@ class Add(Edit):
     """delta(h) = vector, [d]. Source: activation addition, Turner et al. 2023."""
 
     vector: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"vector": self.vector}
 
     def kin(self) -> Hashable:
         return Add
@@ -97,6 +104,18 @@ class Affine(Edit):
     bias: np.ndarray | None = None
     relu: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rank = self.read.shape[:1]
+        if self.read.shape != self.write.shape or (self.bias is not None and self.bias.shape != rank):
+            raise FairfightError(
+                f"An affine edit of read {list(self.read.shape)}, write {list(self.write.shape)} and bias "
+                f"{None if self.bias is None else list(self.bias.shape)} does not fit together; give [r, d] and [r]."
+            )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"read": self.read, "write": self.write} | ({} if self.bias is None else {"bias": self.bias})
+
     def kin(self) -> Hashable:
         return Affine, self.read.shape, self.relu
 
@@ -116,6 +135,8 @@ class Affine(Edit):
 def project_out(direction: np.ndarray, layer: int, **more: Any) -> Affine:
     """Removes a direction [d] from states: delta(h) = -(h . u) u, u its unit vector; strength 1 removes all of it."""
     length = float(np.linalg.norm(direction))
+    if not np.isfinite(length):
+        raise FairfightError("A direction that is not finite cannot be projected out; see what it was learned from.")
     if not length:
         raise FairfightError("A direction of length 0 cannot be projected out; the training data did not tell one.")
     unit = direction[None] / length
@@ -134,17 +155,32 @@ class Clamp(Edit):
     latent: int
     value: float
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        code = self.dictionary
+        if code.layer != self.layer:
+            raise FairfightError(
+                f"The dictionary {code.location} reads the states after block {code.layer}, and its latent was to be "
+                f"clamped after block {self.layer}; clamp it at its own."
+            )
+        if not 0 <= self.latent < code.d_sae:
+            raise FairfightError(f"The dictionary {code.location} has latents 0 to {code.d_sae - 1}, no {self.latent}.")
+        if code.normalisation != "none":
+            raise FairfightError(
+                f"The dictionary {code.location} normalises each input ({code.normalisation}), so a latent has no "
+                f"fixed direction to be clamped along; choose another."
+            )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        direction = self.dictionary.W_dec[self.latent].float().cpu().numpy()
+        return {"latent's direction": direction, "bias": np.array([self.value])}
+
     def kin(self) -> Hashable:
         return Clamp, self.dictionary.content
 
     @classmethod
     def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
         code = edits[0].dictionary
-        if code.normalisation != "none":
-            raise FairfightError(
-                f"The dictionary {code.location} normalises each input ({code.normalisation}), so a latent has no "
-                f"fixed direction to be clamped along; choose another dictionary."
-            )
         latents = torch.tensor([e.latent for e in edits], device=like.device)
         values = torch.tensor([e.value for e in edits], device=like.device, dtype=torch.float32)[:, None]
         directions = code.W_dec.to(like.device)[latents].to(like)[:, None]
@@ -192,11 +228,6 @@ class Edits:
         self._prompt = True
         self._group()
 
-    @property
-    def lowest(self) -> int | None:
-        """The first block whose output is edited or read by a gate."""
-        return min(self._groups.keys() | self._readers.keys(), default=None)
-
     def here(self, real: torch.Tensor, prompt: bool) -> None:
         """What the next pass holds: real tokens [rows, tokens], of the prompt or generated."""
         self._real, self._prompt = real, prompt
@@ -222,22 +253,24 @@ class Edits:
                 hook.remove()
 
     def _check(self, edit: Edit) -> None:
+        """Raises FairfightError for what does not fit the model; what comes out would be text all the same."""
         for layer in {edit.layer, edit.gate.layer if edit.gate else edit.layer}:
             if not 0 <= layer < len(self._blocks):
                 raise FairfightError(
                     f"An edit after block {layer} cannot be: the model has {len(self._blocks)} blocks; choose 0 to "
                     f"{len(self._blocks) - 1}."
                 )
-        widths = [edit.vector.shape] if isinstance(edit, Add) else []
-        widths += [edit.read.shape, edit.write.shape] if isinstance(edit, Affine) else []
-        widths += [(edit.dictionary.d_in,)] if isinstance(edit, Clamp) else []
-        widths += [edit.gate.weight.shape] if edit.gate else []
-        wrong = [shape for shape in widths if shape[-1] != self._width]
-        if wrong:
-            raise FairfightError(
-                f"An edit of width {wrong[0][-1]} does not fit states of width {self._width}; it belongs to another "
-                f"model."
-            )
+        arrays = edit.arrays() | ({"gate": edit.gate.weight} if edit.gate else {})
+        for name, array in arrays.items():
+            if array.shape[-1] != self._width and name != "bias":
+                raise FairfightError(
+                    f"An edit's {name} of width {array.shape[-1]} does not fit states of width {self._width}; it "
+                    f"belongs to another model."
+                )
+            if not np.isfinite(array).all():
+                raise FairfightError(
+                    f"An edit's {name} holds NaN or infinity; look at what it was learned from, or lower its strength."
+                )
 
     def _group(self) -> None:
         """Edits by block and place in the row's order, kindred ones together."""

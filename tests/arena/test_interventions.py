@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from arena import generation
 from arena.contract import FairfightError
 from arena.dictionaries import load as load_dictionary
 from arena.generation import Ask, generate
-from arena.interventions import Add, Affine, Clamp, Edit, Gate, project_out
+from arena.interventions import Add, Affine, Clamp, Edit, Edits, Gate, project_out
 from arena.models import LoadedModel
 
 RNG = np.random.default_rng(0)
@@ -99,9 +101,27 @@ def test_every_kind_in_one_batch_is_each_by_itself(tiny: LoadedModel, ids: list[
     assert len(set(by_kind)) == len(by_kind)  # each does something of its own
 
 
-def test_strength_zero_changes_nothing_bit_for_bit(tiny: LoadedModel, ids: list[list[int]], code: Any) -> None:
-    from arena.interventions import Edits
+def test_edits_stay_with_their_rows_when_others_leave(
+    tiny: LoadedModel, ids: list[list[int]], code: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows end at different times; the rest go on with edits and gates of their own."""
+    middle = float(np.median([np.mean(_states(tiny, row)[1:] @ W) for row in ids]))
+    gated = Add(layer=0, vector=V, strength=2.0, gate=Gate(0, W, -middle))
+    every = [*kinds(code).values(), (gated,)]
+    asked = [(row, edits) for edits in every for row in ids]
+    whole = generate(tiny, [Ask(row, edits) for row, edits in asked], 14)
+    often = np.bincount([token for row in whole for token in row]).argsort()[::-1]
+    ends = set(often[1:12].tolist())  # common tokens now end a text
+    monkeypatch.setattr(generation, "_ends", lambda loaded: ends)
+    kept: list[int] = []
+    keep = Edits.keep
+    monkeypatch.setattr(Edits, "keep", lambda self, rows: (kept.append(len(rows)), keep(self, rows))[1])
+    found = generate(tiny, [Ask(row, edits) for row, edits in asked], 14)
+    assert len(kept) > 1
+    assert found == [row[: min((row.index(e) for e in ends if e in row), default=len(row))] for row in whole]
 
+
+def test_strength_zero_changes_nothing_bit_for_bit(tiny: LoadedModel, ids: list[list[int]], code: Any) -> None:
     batch = torch.tensor([ids[1], ids[1][::-1]])
     with torch.no_grad():
         plain = tiny.model(batch, use_cache=False).logits
@@ -140,8 +160,6 @@ def _states(tiny: LoadedModel, row: list[int]) -> np.ndarray:
 
 def test_blocks_that_return_tuples(tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of older architectures do; what follows the states is left alone."""
-    from arena.interventions import Edits
-
     work = Edits(tiny, [[Add(layer=0, vector=V)]])
     work.here(torch.ones(1, 3, dtype=torch.bool), prompt=True)
     h = torch.randn(1, 3, D)
@@ -156,13 +174,30 @@ def test_mistakes(tiny: LoadedModel, ids: list[list[int]], tmp_path: Path, code:
             generate(tiny, [Ask(ids[0], (edit,))], 2)
 
     told(Add(layer=2, vector=V), r"after block 2 cannot be: the model has 2 blocks; choose 0 to 1")
-    told(Add(layer=0, vector=V[:5]), r"An edit of width 5 does not fit states of width 32")
-    told(Add(layer=0, vector=V, gate=Gate(0, V[:5])), r"width 5 does not fit")
+    told(Add(layer=0, vector=V[:5]), r"An edit's vector of width 5 does not fit states of width 32")
+    told(Add(layer=0, vector=V, gate=Gate(0, V[:5])), r"An edit's gate of width 5 does not fit")
+    told(Add(layer=0, vector=V * np.nan), r"An edit's vector holds NaN or infinity; look at what it was learned from")
+    told(Add(layer=0, vector=V, gate=Gate(0, V * np.inf)), r"An edit's gate holds NaN or infinity")
+    told(Add(layer=0, vector=V, strength=1e38), r"The logits of tiny hold NaN or infinity under these edits; lower")
+    layered = dataclasses.replace(code, normalisation="layer_norm")
     for make, message in [
         (lambda: Add(layer=0, vector=V, where="response"), r"Unknown where='response'.*choose one of all, prompt, gen"),  # type: ignore[arg-type]
         (lambda: Add(layer=0, vector=V, gate=Gate(1, V)), r"A gate that reads block 1 cannot decide .* after block 0"),
         (lambda: Add(layer=0, vector=V, strength=float("nan")), r"strength nan has no meaning"),
         (lambda: project_out(0 * V, 0), r"length 0 cannot be projected out"),
+        (lambda: project_out(V * np.nan, 0), r"direction that is not finite"),
+        (
+            lambda: Affine(layer=0, read=LOW["read"], write=LOW["write"][:1]),
+            r"read \[2, 32\], write \[1, 32\] and bias N",
+        ),
+        (lambda: Affine(layer=0, **LOW, bias=np.ones(1)), r"and bias \[1\] does not fit together"),
+        (lambda: Clamp(layer=1, dictionary=code, latent=5, value=1.0), r"reads the states after block 0, .* block 1"),
+        (lambda: Clamp(layer=0, dictionary=code, latent=64, value=1.0), r"has latents 0 to 63, no 64"),
+        (lambda: Clamp(layer=0, dictionary=code, latent=-1, value=1.0), r"has latents 0 to 63, no -1"),
+        (
+            lambda: Clamp(layer=0, dictionary=layered, latent=1, value=1.0),
+            r"normalises each input \(layer_norm\), so a l",
+        ),
     ]:
         with pytest.raises(FairfightError, match=message):
             make()
