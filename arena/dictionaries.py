@@ -81,10 +81,10 @@ class Dictionaries:
             return self.locations[own]
         if "/" in own:
             return own
-        known = f"those of this model are {', '.join(self.locations)}" if self.locations else "this model has none"
+        known = f"choose one of {', '.join(self.locations)}" if self.locations else "this model has none"
         raise FairfightError(
-            f"Unknown dictionary {name!r}: {known}; choose others with dictionaries=..., name a folder, or train one "
-            f"with `fairfight train-sae`."
+            f"Unknown dictionary {name!r}: {known}, give a location (a folder by its path, as in ./{own}), or train "
+            f"one with `fairfight train-sae`."
         )
 
 

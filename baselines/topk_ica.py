@@ -18,8 +18,9 @@ class TopkIca(FewLatents):
     """Logistic regression on the k independent components whose class means differ most.
 
     The rule of `sae_probe` (selection, scaling, penalties, the same k) on the independent components (FastICA,
-    Hyvarinen and Oja 2000) of the activations that the SAE was trained on; centred on train. Scores [n, classes] are
-    margins. Source: the ICA baseline of Cunningham et al. 2023.
+    Hyvarinen and Oja 2000) of some of the activations that the SAE was trained on (50,000 tokens, by its card; FastICA
+    may stop before it converges, which the card tells); centred on train. Scores [n, classes] are margins. Source: the
+    ICA baseline of Cunningham et al. 2023.
     """
 
     meta = ContenderMeta("topk_ica", version=2, family="baseline", access=("labels", "internals", "unlabelled text"))

@@ -104,9 +104,10 @@ class TrainSaeConfig:
 class EvaluateSaeConfig:
     """`fairfight evaluate-sae`: the numbers of dictionaries on held-out text of a corpus."""
 
-    dictionary: Any = MISSING  # one location or a list; @random0 behind one is its random counterpart
+    dictionary: Any = MISSING  # a name, a location, or a list; @random0 behind one is its random counterpart
     corpus: dict[str, Any] = MISSING
     model: ModelSpec = MISSING
+    dictionaries: dict[str, str] = field(default_factory=dict)  # those of the model, by name
     tokens: int = 100_000  # held-out tokens
     context: int = 128
     held_out: float = 0.05

@@ -36,7 +36,7 @@ def job(frame: dict[str, Any]) -> None:
     if not names:
         raise FairfightError("No dictionary was given; name one, as in dictionary=path/to/folder.")
     reader = Reader(load(ModelSpec(**frame["model"])), Cache(assets.cache_dir() / "activations"))
-    known = Dictionaries({}, reader.loaded.device)
+    known = Dictionaries(frame["dictionaries"], reader.loaded.device)
     for name in names:
         reader.fits(name, known[name])  # before minutes of reading
     text = corpus(frame["corpus"], frame["model"])

@@ -26,6 +26,7 @@ from arena.cache import Cache, digest
 from arena.contract import FairfightError, depth, first_line
 from arena.dictionaries import load as load_dictionary
 from arena.models import ModelSpec, identify, load
+from arena.sae_format import CARD
 from conf.schema import register
 from methods.sae import card as cards
 from methods.sae import harvest, linear, quality, training
@@ -106,7 +107,7 @@ class _Plan:
 
     def card(self) -> dict[str, Any]:
         """The card in the folder; empty where there is none."""
-        file = self.target / cards.CARD
+        file = self.target / CARD
         return dict(json.loads(file.read_text())) if file.is_file() else {}
 
     def done(self) -> bool:
@@ -264,6 +265,8 @@ def check(frame: Mapping[str, Any]) -> None:
     for name in ("tokens", "epochs", "held_out_tokens", "dead_tokens", "ce_tokens"):
         if name in frame and frame[name] < 1:
             raise FairfightError(f"{name}={frame[name]} is out of range; give a whole number from 1 upwards.")
+    if frame.get("seed", 0) < 0:
+        raise FairfightError(f"seed={frame['seed']} is out of range; give a whole number from 0 upwards.")
     if not 0 < frame["held_out"] < 1:
         raise FairfightError(f"held_out={frame['held_out']} is out of range; give a share above 0 and below 1.")
     choices = {

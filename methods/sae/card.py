@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from arena.contract import FairfightError
+from arena.sae_format import CARD, CONFIG, WEIGHTS
 
-CARD, PAGE, CONFIG, WEIGHTS = "card.json", "README.md", "cfg.json", "sae_weights.safetensors"
+PAGE = "README.md"
 DTYPES = ("float32", "float16")
 NAMES = {
     "standard": "sparse autoencoder (ReLU, L1 penalty)",
@@ -54,6 +55,8 @@ def page(card: Mapping[str, Any]) -> str:
     """A dictionary's page, in Markdown, from its card alone."""
     kind, recipe, harvest = NAMES.get(card["architecture"], card["architecture"]), card["recipe"], card["harvest"]
     passages = card["corpus"]["total"]
+    again = card["tokens_seen"] > card["training_tokens"]
+    often = f"{card['tokens_seen']:,} seen with repetition" if again else "each seen once"
     numbers = [
         ("variance explained", _share(card["fraction_variance_explained"])),
         ("L0 (latents that are not zero, per token)", f"{card['l0']:.1f} of {card['d_sae']:,}"),
@@ -94,7 +97,7 @@ training and numbers, and stay as they are when predictions are compared.
 {card["command"]}
 ```
 
-- Trained on {card["training_tokens"]:,} tokens, {card["tokens_seen"]:,} seen with repetition, in \
+- Trained on {card["training_tokens"]:,} tokens, {often}, in \
 {card["seconds"]["training"]:,.0f} s; contexts of {harvest["context"]} tokens.
 - {settings[0].upper()}{settings[1:]}.
 - Text, in passages: {sources}.

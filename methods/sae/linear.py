@@ -71,7 +71,9 @@ def ica(
     states = np.concatenate(drawn)
     kept = _number(components, states.shape[1])
     if len(states) < kept:
-        raise FairfightError(f"ICA of {kept} components needs more than {len(states)} tokens; raise tokens.")
+        raise FairfightError(
+            f"ICA of {kept} components needs more than {len(states)} tokens; raise sae.subsample or tokens."
+        )
     solver = FastICA(
         kept, whiten="unit-variance", whiten_solver="eigh", max_iter=iterations, tol=tolerance, random_state=seed
     )

@@ -11,7 +11,7 @@ A passage is dropped, and counted, if it
 Prompts of one to three words (names of people, places, works: a tenth of all) cannot be kept out, since their words are
 everywhere, and a premise or question within a longer prompt is looked for only as 8 words in a row.
 
-The rules are strict and cost little. Of 54,238 built-in passages, with the 229,083 prompts of SAE-Probes' 113 sets and
+The rules are strict and cost little. Of 54,238 built-in passages, with the 229,846 prompts of SAE-Probes' 113 sets and
 the other tasks: 1,732 share words, half of them law ("in the U.S. District Court for the"); 315 hold a prompt, mostly a
 title or a name ("once upon a time"); 6 are near-duplicates, 5 of which share words too. What is excluded is excluded
 for train and test, and for all tasks, whichever of them the SAE is tried on.

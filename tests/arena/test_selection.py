@@ -207,9 +207,9 @@ def test_other_labels_choose_other_features(lab: Lab) -> None:
 
 class TestNames:
     def test_an_unknown_name_lists_those_there_are(self) -> None:
-        with pytest.raises(FairfightError, match="Unknown dictionary 'deep': those of this model are early, late"):
+        with pytest.raises(FairfightError, match="Unknown dictionary 'deep': choose one of early, late"):
             Dictionaries({"early": "a", "late": "b"}).locate("deep")
-        with pytest.raises(FairfightError, match="this model has none; choose others with dictionaries="):
+        with pytest.raises(FairfightError, match="this model has none, give a location"):
             Dictionaries({}).locate("deep")
 
     def test_a_name_may_hold_an_at_sign(self) -> None:

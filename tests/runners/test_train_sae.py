@@ -190,6 +190,9 @@ def test_a_dictionary_of_another_model_is_refused(base: list[str], tmp_path: Pat
     assert "reads 5 dimensions after block 1, and tiny has 32 in 2 blocks" in capsys.readouterr().err
     assert cli.main(["evaluate-sae", *corpus_of(base), "dictionary=nowhere/at/all"]) == 1
     assert "is no folder" in capsys.readouterr().err
+    late = f"+dictionaries.late={tmp_path / 'd'}"
+    assert cli.main(["evaluate-sae", *corpus_of(base), "dictionary=deep", late]) == 1
+    assert "Unknown dictionary 'deep': choose one of late, give a location" in capsys.readouterr().err
     assert cli.main(["evaluate-sae", *corpus_of(base)]) == 1
     assert "dictionary has no value; give dictionary=..." in capsys.readouterr().err
 
