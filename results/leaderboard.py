@@ -79,6 +79,7 @@ class Table:
     contenders: tuple[str, ...]  # complete ones by mean AUROC, then the others
     coverage: Mapping[str, tuple[int, int]]  # cells that are ok, cells of the board
     access: Mapping[str, tuple[str, ...]]
+    controls: Mapping[str, str | None]  # the matched control that a contender names
     scores: tuple[Score, ...]
     failures: tuple[str, ...]
     cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> AUROC out of fold and on test
@@ -147,6 +148,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
         contenders=tuple(sorted(contenders, key=lambda c: (c not in ranked, -ranked.get(c, 0.0), c))),
         coverage=coverage,
         access={c: tuple(r.about["access"]) for c, r in about.items()},
+        controls={c: r.about.get("control") for c, r in about.items()},
         scores=tuple(scores),
         failures=tuple(
             f"{name('task', r)} x {name('contender', r)}, seed {r.cell.seed} ({r.status}): {r.error}"

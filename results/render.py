@@ -146,16 +146,26 @@ def _toolbox(t: Table) -> list[str]:
     found = quivers(t)
     if not found:
         return []
-    rows = [["added to the toolbox", "chosen in cells", "change of the mean AUROC"]]
+    rows = [["added to the toolbox", "chosen in cells", "change of the mean AUROC", "less its control"]]
     for q in found:
         name = q.added[0] if len(q.added) == 1 else "all methods"
         interval = f" [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]" if q.interval else ""
-        rows.append([name, f"{q.picked}/{q.cells}", f"{q.change:+.4f}{interval}"])
+        control = _against_control(t, name) if len(q.added) == 1 else "–"
+        rows.append([name, f"{q.picked}/{q.cells}", f"{q.change:+.4f}{interval}", control])
     about = (
         f"The toolbox of {len(found[0].pool)} baselines answers each task and seed with the one that did best on the "
-        f"shared folds: mean AUROC {found[0].without:.3f}. Does it rise when a method joins?"
+        f"shared folds: mean AUROC {found[0].without:.3f}. Does it rise when a method joins? What a method "
+        f"reaches counts for it only where it stands above its matched control; else it is void."
     )
     return ["", about, "", *_aligned(rows)]
+
+
+def _against_control(t: Table, method: str) -> str:
+    control = t.controls.get(method)
+    gap = t.against(method, control) if control else None
+    if gap is None:
+        return f"{control or 'none'}: not on this board in full"
+    return f"{control}: {_gap(gap)}{'' if gap[1] > 0 else ', void'}"
 
 
 def _aligned(table: list[list[str]]) -> list[str]:

@@ -89,3 +89,16 @@ def test_few_families_give_no_interval_and_the_page_shows_what_there_is() -> Non
 
 def test_without_a_method_there_is_no_question() -> None:
     assert "toolbox" not in render.as_markdown([board({"probe": (0.8, 1.0)})])
+
+
+def test_a_method_that_is_not_above_its_control_is_void() -> None:
+    told = {"probe": (0.8, 1.0), "good": (0.7, 3.0), "bad": (0.6, 0.5), "random": (0.5, 0.5), "lone": (0.5, 2.0)}
+    table = board(told, random="control", good="method", bad="method", lone="method")
+    table = replace(table, controls={"good": "random", "bad": "random", "lone": "absent"})
+    lines = {line.split("|")[1].strip(): line.split("|")[-2].strip() for line in render._toolbox(table) if "|" in line}
+    gap = table.against("good", "random")
+    assert gap is not None and gap[1] > 0
+    assert lines["good"] == f"random: {gap[0]:+.3f} [{gap[1]:+.3f}, {gap[2]:+.3f}]"
+    assert lines["bad"].startswith("random: ") and lines["bad"].endswith(", void")
+    assert lines["lone"] == "absent: not on this board in full"
+    assert lines["all methods"] == "–"
