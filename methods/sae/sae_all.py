@@ -8,7 +8,7 @@ import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, Pooling
 from arena.scores import margins
-from arena.selection import Coded, divided, magnitudes, sparse_logistic
+from arena.selection import Coded, divided, magnitudes, sparse_logistic, unfinished
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -41,7 +41,8 @@ class SaeAll(Coded):
         codes = self.codes(train, lab)
         self.scale_ = magnitudes(codes)
         model = sparse_logistic(self.C, "l1", len(np.unique(train.truth)))
-        self.model_ = model.fit(divided(codes, self.scale_), train.truth)
+        with unfinished():
+            self.model_ = model.fit(divided(codes, self.scale_), train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
