@@ -97,7 +97,7 @@ def sparse_logistic(C: float, penalty: str, classes: int) -> Any:
 
 @contextmanager
 def unfinished() -> Iterator[None]:
-    """Lets a solver stop early without a word: where hardly any penalty is left there is no end, and dev scores judge."""
+    """Lets a solver stop early without a word: with hardly any penalty there is no end, and dev scores judge."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         yield
