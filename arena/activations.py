@@ -46,7 +46,7 @@ class Reader:
         self._ids: dict[tuple[str, bool], list[int]] = {}
         self._shelves: dict[str, Shelf] = {}
         self._others: dict[str, Reader] = {}
-        self._encoding = 0.0  # seconds of the current shard that dictionaries took
+        self.encoding = 0.0  # seconds that dictionaries have taken so far
 
     @functools.cached_property
     def untrained(self) -> Reader:
@@ -177,7 +177,9 @@ class Reader:
             return
         start = time.perf_counter()
         values = _pairs(self.dictionaries[site.features].encode_sparse(self.under(missing, site)))
-        shelf.put([digest(p) for p in missing], {column: values}, Cost(len(missing), time.perf_counter() - start))
+        took = time.perf_counter() - start
+        self.encoding += took
+        shelf.put([digest(p) for p in missing], {column: values}, Cost(len(missing), took))
 
     def _read(self, prompts: list[str], sites: list[Site], chat: bool) -> None:
         rows = [digest(prompt) for prompt in prompts]
@@ -195,7 +197,7 @@ class Reader:
         blocks = max(site.layer for site in absent) + 1
         with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
             for shard in _chunks(by_length(ids), TOKENS_PER_SHARD, ids):
-                start, self._encoding = time.perf_counter(), 0.0
+                start, encoding = time.perf_counter(), self.encoding
                 answers = {}
                 for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
                     pooled = self._pass([ids[i] for i in batch], absent)
@@ -203,7 +205,8 @@ class Reader:
                     bar.update(sum(len(ids[i]) for i in batch))
                 tokens = sum(len(ids[i]) for i in shard)
                 # What dictionaries took is theirs, and no part of the price of the model's tokens.
-                cost = Cost(tokens * blocks, time.perf_counter() - start - self._encoding, self.loaded.device)
+                took = time.perf_counter() - start - (self.encoding - encoding)
+                cost = Cost(tokens * blocks, took, self.loaded.device)
                 places: dict[str, tuple[Shelf, dict[str, list[np.ndarray]]]] = {}
                 for k, site in enumerate(absent):
                     place = self._shelf(site)
@@ -258,7 +261,7 @@ class Reader:
             texts = [row[:length].float().cpu().numpy() for row, length in zip(kept, lengths, strict=True)]
             found = self.dictionaries[features].pooled(texts, *(site.pooling for site in mine))
             pooled.update(zip(mine, map(_pairs, found), strict=True))
-        self._encoding += time.perf_counter() - start
+        self.encoding += time.perf_counter() - start
         return [pooled[site] for site in sites]
 
     def _tokenize(self, prompt: str, chat: bool) -> list[int]:

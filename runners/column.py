@@ -101,7 +101,10 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
             _save(store, _failed(column, k, c, contender, error), name, replace)
         return
     splits = _splits(column, reader, {cells[k][0].seed for k in keys})
-    shared = _read_once(column, reader, splits, [cells[k][1] for k in keys])
+    before, start = reader.encoding, time.perf_counter()
+    _read_once(column, reader, splits, [cells[k][1] for k in keys])
+    encoding = reader.encoding - before
+    shared = time.perf_counter() - start - encoding
     spent = []
     with tqdm(keys, desc=f"{name} x {column.model.name}", unit="cell", leave=False, file=sys.stderr) as bar:
         for k in bar:
@@ -112,24 +115,26 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
                 record = _failed(column, k, c, contender, split)
             else:
                 record = _run_cell(column, k, c, contender, reader, split)
-                record = dataclasses.replace(record, spent={**record.spent, "shared_pass_seconds": round(shared, 3)})
+                once = {"shared_pass_seconds": round(shared, 3), "shared_encoding_seconds": round(encoding, 3)}
+                record = dataclasses.replace(record, spent={**record.spent, **once})
             spent.append(record.spent)
             _save(store, record, name, replace)
-    tqdm.write(breakdown(name, shared, spent), file=sys.stdout)
+    tqdm.write(breakdown(name, shared, encoding, spent), file=sys.stdout)
 
 
-def breakdown(task: str, shared: float, spent: Sequence[Mapping[str, Any]]) -> str:
+def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping[str, Any]]) -> str:
     """Where the seconds of a column really went, in one line.
 
-    `shared` is the pass that reads the model for all; inside the model are also prompting, finetuning and what
-    the cache gives back; the contenders' own time is all that they do besides.
+    `shared` is the pass that reads the model for all, and `encoding` what dictionaries make of it; inside the model are
+    also prompting, finetuning and what the cache gives back; the contenders' own time is all that they do besides.
     """
     phases = [s[phase] for s in spent for phase in ("selection", "fit", "query", "untuned") if phase in s]
     own = sum(p["own_seconds"] for p in phases)
     inside = sum(p["real_seconds"] for p in phases) - own
-    total = max(shared + own + inside, 1e-9)
+    total = max(shared + encoding + own + inside, 1e-9)
+    coded = f"encoding {encoding / total:.0%}, " if encoding else ""
     return (
-        f"{task}: {total:.0f} s in all: reading the model once {shared / total:.0%}, prompting and training "
+        f"{task}: {total:.0f} s in all: reading the model once {shared / total:.0%}, {coded}prompting and training "
         f"{inside / total:.0%}, everything else {own / total:.0%}"
     )
 
@@ -245,9 +250,8 @@ def _cut_split(column: Column, split: Split, reader: Reader) -> _Cut:
 
 def _read_once(
     column: Column, reader: Reader, splits: Mapping[int, _Cut | Exception], contenders: Sequence[Contender]
-) -> float:
-    """One pass for all that the column's contenders will ask for, over every seed's prompts; its seconds."""
-    start = time.perf_counter()
+) -> None:
+    """One pass for all that the column's contenders will ask for, over every seed's prompts."""
     track = _track(column.task.meta.track)
     sites = set()
     for contender in contenders:
@@ -262,7 +266,6 @@ def _read_once(
             prompts += [*part.train.prompts, *_asked(part, column.half).prompts]
     with contextlib.suppress(FairfightError):  # the cell that asked for the broken site fails with it
         reader.read(prompts, sites)
-    return time.perf_counter() - start
 
 
 def _asked(part: Part, half: str) -> Examples:

@@ -257,6 +257,7 @@ def test_encoding_is_no_part_of_what_the_model_s_tokens_cost(reader: Reader, mon
     reader.read(["one text"], [latents("late", "max")])
     tokens = len(reader.ids("one text"))
     assert reader.rate(latents("late", "max")) == pytest.approx(3 / (tokens * 2))
+    assert reader.encoding == 1000
     lab = Lab(reader, Meter(reader.loaded.layers), seed=0)
     with lab.meter.phase("query"):
         lab.latents(["one text"], "late", "max")
