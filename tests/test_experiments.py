@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from arena import dictionaries
 from arena.dictionaries import Identity, identify
 from runners import run
 from runners.compose import composed, options, raw
+from tests.tasks.test_axbench import write
 
 
 def jobs(experiment: str) -> list[list[str]]:
@@ -41,11 +43,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("offline")
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_job_composes(experiment: str) -> None:
+def test_every_job_composes(experiment: str, tmp_path: Path) -> None:
     every = jobs(experiment)
     keys: set[str] = set()
     for job in every[:3] + every[-1:]:
-        needed = ["task.set=92_glue_sst2"] if experiment == "sae_probes_compat" else []
+        needed = {
+            "sae_probes_compat": ["task.set=92_glue_sst2"],
+            "axbench_detect": [f"task.path={write(tmp_path / 'toy')}"],
+        }.get(experiment, [])
         frame: dict[str, Any] = composed("run", [f"experiment={experiment}", *job, *needed])
         made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
         keys |= set(made.cells())
@@ -69,7 +74,17 @@ def test_full_is_every_binary_set() -> None:
 
 
 def test_floors_and_controls_are_in_every_comparison() -> None:
-    for experiment in ("core", "full", "core_few", "core_sae", "shifts", "knows", "quickstart", "gemma_scope_2b"):
+    for experiment in (
+        "core",
+        "full",
+        "core_few",
+        "core_sae",
+        "shifts",
+        "knows",
+        "quickstart",
+        "gemma_scope_2b",
+        "axbench_detect",
+    ):
         named = {
             n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
         }

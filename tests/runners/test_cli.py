@@ -17,6 +17,7 @@ from results.record import Record, key
 from results.store import Store
 from runners import cli
 from tests.conftest import reviews
+from tests.tasks.test_axbench import write
 
 CHEAP = "contender=[majority,bag_of_words,diff_in_means]"
 
@@ -336,3 +337,28 @@ def test_killed_half_way_nothing_is_lost_repeated_or_torn(base: list[str], tmp_p
         assert (path.stat().st_mtime_ns, path.read_bytes()) == (stamp, content)
     again = records(tmp_path)
     assert [r.to_json() for r in again] == [r.to_json() for r in found]
+
+
+def test_a_suite_of_concepts_from_run_to_leaderboard(base: list[str], tmp_path: Path, capsys: Any) -> None:
+    task = ["task=axbench_detect", f"task.path={write(tmp_path / 'toy')}", "regime.labels=60"]
+    rest = [word for word in base if not word.startswith(("task", "regime"))]
+    contenders = "contender=[majority,bag_of_words,linear_probe,random_direction]"
+    assert cli.main(["run", *rest, *task, contenders, "regime=quick", "seeds=[0,1]"]) == 0
+    found = records(tmp_path)
+    assert {r.status for r in found} == {"ok"} and len(found) == 8
+    for r in found:
+        assert r.test is not None and r.dev is not None
+        assert [p.part[0] for p in r.test.by_part()] == [
+            "references to boats",
+            "references to flour",
+            "references to int",
+        ]
+        assert r.spent["labels"] == 180 and r.test.stratum is not None
+    capsys.readouterr()
+    assert cli.main(["leaderboard", f"store={tmp_path / 'runs'}", "format=json", f"out={tmp_path / 'out'}"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    by = {(r["contender"], r["metric"]): r for r in rows if r["task"] == "toy"}
+    assert by["bag_of_words", "auroc"]["value"] > 0.8 > by["random_direction", "auroc"]["value"]
+    assert by["bag_of_words", "auroc"]["groups"] == 3
+    without = by["random_direction", "auroc_without_hard_negatives"]["value"]
+    assert without != by["random_direction", "auroc"]["value"]
