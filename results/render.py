@@ -161,10 +161,17 @@ def _toolbox(t: Table) -> list[str]:
 
 
 def _against_control(t: Table, method: str) -> str:
-    control = t.controls.get(method)
-    gap = t.against(method, control) if control else None
+    """The matched control, of the same dictionaries where the board tells them apart, and the distance from it."""
+    named = t.controls.get(method)
+    labels = [f"{named}{''.join(method.partition(' [')[1:])}", named]
+    control = next((label for label in labels if label in t.contenders and t.complete(label)), None)
+    if control is None:
+        return f"{named or 'none'}: not on this board in full"
+    gap = t.against(method, control)
     if gap is None:
-        return f"{control or 'none'}: not on this board in full"
+        one, two = (t.find("all", c) for c in (method, control))
+        change = one.estimate.value - two.estimate.value if one and two else float("nan")
+        return f"{control}: {change:+.3f}, too few families for an interval"
     return f"{control}: {_gap(gap)}{'' if gap[1] > 0 else ', void'}"
 
 

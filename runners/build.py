@@ -145,7 +145,8 @@ def dictionaries_of(contender: Contender, known: Dictionaries) -> dict[str, str]
                 try:
                     found[str(name)] = known.content(name)
                 except FairfightError:
-                    found[str(name)] = f"unavailable {hashlib.sha256(str(name).encode()).hexdigest()[:16]}"
+                    place = str(known.locations.get(str(name), name))  # another place is another try
+                    found[str(name)] = f"unavailable {hashlib.sha256(place.encode()).hexdigest()[:16]}"
     return found
 
 

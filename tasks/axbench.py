@@ -9,9 +9,10 @@ release and its sets on the hub do. What differs from the original protocol, and
 - Trials are scored on folds of the training data; thresholds, calibration and scales never see the evaluation data.
 - Groups are instructions, which the evaluation data share among texts and concepts.
 
-The training negatives were written by another author (the model under study) than all the rest (gpt-4o-mini), so a
-detector may learn the author. `positives=others` shows by how much: it trains on other concepts' positives, so that
-only the author tells the classes apart, and asks about the concept all the same.
+`positives=others` trains on other concepts' positives and asks about the concept all the same. What scores above 0.5
+there tells positives from negatives without having seen the concept: by length (on concept10's evaluation texts
+positives have 555 characters on average, negatives 333), by style, or by the author, who differs in training alone (the
+negatives are the model's own, all other texts gpt-4o-mini's). It is a diagnostic, not a task to be good at.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class AxbenchDetect:
         title = name or Path(folder or path).name
         self.brief = Brief("Is the concept in this text?", ("absent", "present"), ("no", "yes"))
         self.meta = TaskMeta(
-            name=title if positives == "own" else f"{title}_author",
+            name=title if positives == "own" else f"{title}_others",
             version=1,
             track="detect",
             family="concepts",
@@ -125,6 +126,8 @@ class AxbenchDetect:
 def _here(path: str, folder: str, revision: str) -> Path:
     """The folder with the three files; of the hub's data sets a local copy of one commit."""
     local = Path(path).expanduser()
+    if not local.is_dir() and path.startswith(("/", ".", "~")):
+        raise FairfightError(f"task.path={path!r} does not exist; give a folder in AxBench's layout, or a hub set.")
     if not local.is_dir():
         from huggingface_hub import snapshot_download
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from results import leaderboard, stats
 from results.metrics import mean_auroc
+from results.quiver import quivers
 from results.stats import difference
 from results.store import Store
 
@@ -103,9 +105,31 @@ def test_the_sentences(scores: Boards) -> None:
     said = GAP.findall(text)
     assert said and set(said) <= gaps
     on = {(f"{value:.3f}", task) for s in scores.values() for (_, task), value in s.cells.items()}
-    told = re.findall(r"(0\.\d{3}) on (\w+)", text)
+    told = re.findall(r"(0\.\d{3}) on (?!average)(\w+)", text)
     assert told and set(told) <= on
     means = {s.mean(n) for s in scores.values() for n in s.complete}
     assert set(re.findall(r"`\w+` (0\.\d{3})\b", text)) <= means | {value for value, _ in on}
     counts = {str(len(s.tasks)) for s in scores.values()}
     assert set(re.findall(r"(\d+) of the suite's 16 tasks", text)) <= counts
+
+
+def test_the_quiver(scores: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    said = re.findall(
+        r"`(\w[\w ]*)`(?: is| together are) chosen in (\d+ of \d+) cells and changes? the mean by (\S+ \[.*?\])", text
+    )
+    assert len(said) > 2
+    monkeypatch.setattr(stats, "RESAMPLES", 2)  # no interval of a task is looked at
+    tasks = scores["standard", "sae_probe"].tasks
+    records = [
+        r
+        for r in Store(ROOT / "results" / "published" / "core").records()
+        if r.cell.regime["name"] == "standard" and r.cell.task["name"] in tasks
+    ]
+    (table,) = leaderboard.build(records)
+    found = {}
+    for q in quivers(table):
+        assert q.interval is not None
+        change = f"{q.change:+.4f} [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]"
+        found[q.added[0] if len(q.added) == 1 else "all methods"] = (f"{q.picked} of {q.cells}", change)
+    assert {n: found[n] for n, _, _ in said} == {n: (picked, c) for n, picked, c in said}

@@ -102,3 +102,17 @@ def test_a_method_that_is_not_above_its_control_is_void() -> None:
     assert lines["bad"].startswith("random: ") and lines["bad"].endswith(", void")
     assert lines["lone"] == "absent: not on this board in full"
     assert lines["all methods"] == "–"
+
+
+def test_few_families_and_several_dictionaries_find_their_control() -> None:
+    few = board(
+        {"probe": (0.8, 1.0), "sae": (0.7, 3.0), "random": (0.5, 0.5)}, families=2, random="control", sae="method"
+    )
+    few = replace(few, controls={"sae": "random"})
+    one, two = few.find("all", "sae"), few.find("all", "random")
+    assert one is not None and two is not None
+    expected = f"random: {one.estimate.value - two.estimate.value:+.3f}, too few families for an interval"
+    assert render._against_control(few, "sae") == expected
+    names = {"probe": (0.8, 1.0), "sae [d=a]": (0.7, 3.0), "random [d=a]": (0.5, 0.5), "random [d=b]": (0.5, 2.0)}
+    several = replace(board(names), controls={"sae [d=a]": "random"})
+    assert render._against_control(several, "sae [d=a]").startswith("random [d=a]: ")

@@ -91,10 +91,10 @@ def test_everybody_scores_the_same_text(tmp_path: Path) -> None:
     assert all(p.startswith("ask ") and "\n\n" in p for p in both.public.prompts)
 
 
-def test_who_wrote_it_can_be_measured(tmp_path: Path) -> None:
-    """Training on other concepts' positives leaves only the author to be told."""
+def test_what_is_told_without_the_concept_can_be_measured(tmp_path: Path) -> None:
+    """Training on other concepts' positives leaves length, style and author."""
     task = AxbenchDetect(str(write(tmp_path / "toy")), positives="others")
-    assert task.meta.name == "toy_author"
+    assert task.meta.name == "toy_others"
     own = AxbenchDetect(str(tmp_path / "toy")).split(REGIME, 0).parts
     for concept, part in enumerate(task.split(REGIME, 0).parts):
         positive = [p for p, y in zip(part.train.prompts, part.train.truth, strict=True) if y]
@@ -133,6 +133,7 @@ def test_mistakes(tmp_path: Path) -> None:
     told(r"Unknown task.text='prompt'; choose one of response, both", text="prompt")
     told(r"Unknown task.positives='all'; choose one of own, others", positives="all")
     told(r"holds no nowhere/generate/train_data.parquet; give a folder in AxBench's layout", folder="nowhere")
+    told(r"task.path='/no/such' does not exist; give a folder", path="/no/such")
     told(r"The hub data set 'no/such' at revision 'main' could not be found", path="no/such")
     frame = pd.read_parquet(folder / TRAIN)
     frame[frame.category == "negative"].to_parquet(folder / TRAIN)
