@@ -38,6 +38,9 @@ def as_markdown(tables: Sequence[Table], versus: str = VERSUS) -> str:
 
 def _markdown(t: Table, versus: str) -> str:
     b = t.board
+    if not t.tasks:
+        head = f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget} · {b.half} half"
+        return "\n".join([head, "", "No cell has a result.", *_failures(t)])
     seeds = sorted({s.seeds for s in t.scores})
     lines = [
         f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget} · {b.half} half",
@@ -131,14 +134,14 @@ def _notes(t: Table) -> list[str]:
     incomplete = [c for c in t.contenders if not t.complete(c)]
     if incomplete:
         lines += ["", f"Not ranked, for lack of cells: {', '.join(incomplete)}."]
-    if t.failures:
-        lines += [
-            "",
-            "Cells without a result (run them again with resume=failed, or delete their records):",
-            "",
-            *(f"- {_escape(line)}" for line in t.failures),
-        ]
-    return lines
+    return lines + _failures(t)
+
+
+def _failures(t: Table) -> list[str]:
+    if not t.failures:
+        return []
+    about = "Cells without a result (run them again with resume=failed, or delete their records):"
+    return ["", about, "", *(f"- {_escape(line)}" for line in t.failures)]
 
 
 def _toolbox(t: Table) -> list[str]:

@@ -22,7 +22,9 @@ def command(overrides: list[str]) -> int:
     config = composed("leaderboard", overrides)
     if config["format"] not in FORMATS:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
-    tables = leaderboard.build(selected(config))
+    records = selected(config)
+    print(f"resampling the answers of {len(records)} records ...", file=sys.stderr)
+    tables = leaderboard.build(records)
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
     texts = render.write(tables, out.expanduser(), config["versus"])
     print(texts[config["format"]].rstrip("\n"))

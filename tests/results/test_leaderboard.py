@@ -178,3 +178,11 @@ def test_every_contender_is_laid_beside_one() -> None:
     (few,) = leaderboard.build(made[:4])
     assert few.against("strong", "linear_probe") is None
     assert "less linear_probe" not in render.as_markdown([few])
+
+
+def test_a_store_of_failures_is_told_in_a_line() -> None:
+    failed = record(status="failed", test=None, dev=None, untuned=None, error="It broke.", trials=[], chosen=None)
+    (table,) = leaderboard.build([failed])
+    page = render.as_markdown([table])
+    assert "No cell has a result." in page and "It broke." in page
+    assert "0 task(s)" not in page
