@@ -84,7 +84,7 @@ def _what_intervals_say(t: Table) -> str:
         return f"The mean is over {families} task families, its interval for other families (t)."
     few = "1 task family is" if families == 1 else f"{families} task families are"
     return (
-        "The mean's interval is for these tasks with other examples and seeds: "
+        "The mean's interval is for these tasks with other examples (of a suite: other concepts) and seeds: "
         f"{few} too few to speak of other tasks ({FEWEST_FAMILIES} would do)."
     )
 

@@ -52,7 +52,7 @@ def _call(command: str, rest: list[str]) -> int:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from arena.contract import FairfightError
+    from arena.contract import FairfightError, first_line
     from results.store import StoreError
 
     module = importlib.import_module({"list": "runners.listing"}.get(command, f"runners.{command}"))
@@ -62,7 +62,7 @@ def _call(command: str, rest: list[str]) -> int:
     try:
         code: int = module.command(rest)
     except (FairfightError, StoreError, HydraException, OmegaConfBaseException) as error:
-        return _fail(str(error).strip().splitlines()[0])
+        return _fail(first_line(error))
     return code
 
 

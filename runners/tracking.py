@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from arena.contract import first_line
 from results.metrics import METRICS, by_part, mean_auroc
 from results.record import Record
 from results.store import Store
@@ -35,7 +36,7 @@ def export(store: Store, keys: Sequence[str], group: str, mode: str, project: st
         except Exception as error:  # tracking is a copy: whatever happens to it, the records stand
             LOG.warning(
                 "W&B took no copy of %s (%s); its record is safe in %s and the next run tries again.",
-                key[:12], str(error).splitlines()[0] if str(error) else type(error).__name__, store.root,
+                key[:12], first_line(error), store.root,
             )  # fmt: skip
             return sent
         mark.parent.mkdir(parents=True, exist_ok=True)

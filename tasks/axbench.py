@@ -91,8 +91,9 @@ class AxbenchDetect:
             straddling += len(taught) - len(kept)
             brief = Brief(f"Is this in the text: {concept}?", self.brief.classes, self.brief.words)
             (train, one), (asked, two) = self._clean(kept), self._clean(rows)
-            parts.append(given(concept, brief, train, asked, regime, seed))
-            reports[concept] = {"train": cleaning.summary(one), "asked": cleaning.summary(two)}
+            name = f"{concept} ({number})" if concept in reports else concept  # two latents may be described alike
+            parts.append(given(name, brief, train, asked, regime, seed))
+            reports[name] = {"train": cleaning.summary(one), "asked": cleaning.summary(two)}
         both = [report for part in reports.values() for report in part.values()]
         told: dict[str, Any] = {name: sum(int(r[name]) for r in both) for name in ("rows_read", "rows", "groups")}
         return Split(tuple(parts), {**told, "train_rows_of_asked_instructions": straddling, "parts": reports})

@@ -112,6 +112,15 @@ def test_an_instruction_is_not_both_taught_and_asked(tmp_path: Path) -> None:
     assert [len(part.train) for part in split.parts] == [59, 60, 60]
 
 
+def test_concepts_described_alike_stay_two(tmp_path: Path) -> None:
+    folder = write(tmp_path / "toy")
+    lines = [json.dumps({"concept_id": c, "concept": "references to boats"}) for c in WORDS]
+    (folder / CONCEPTS).write_text("\n".join(lines))
+    split = AxbenchDetect(str(folder)).split(REGIME, 0)
+    assert [part.name[19:] for part in split.parts] == ["", " (1)", " (2)"]
+    assert len(split.cleaning["parts"]) == 3
+
+
 def test_identity_is_content(tmp_path: Path) -> None:
     one = AxbenchDetect(str(write(tmp_path / "toy")))
     assert one.meta == AxbenchDetect(str(write(tmp_path / "elsewhere" / "toy"))).meta
