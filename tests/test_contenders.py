@@ -28,6 +28,7 @@ from baselines.random_sae import RandomSae
 from baselines.sae_shuffled import SaeShuffled
 from baselines.soft_prompt import SoftPrompt
 from baselines.surface import Surface
+from baselines.topk_neurons import TopkNeurons
 from baselines.untrained_model import UntrainedModel
 from baselines.upper_half import UpperHalf
 from methods.ccs import Ccs
@@ -154,6 +155,13 @@ def test_a_wrapper_of_nothing_names_what_there_is() -> None:
     node = {**raw("contender", "shuffled_labels"), "of": "nope"}
     with pytest.raises(FairfightError, match=r"of='nope' is no contender; choose one of .*linear_probe"):
         build.contenders({"shuffled": node}, [])
+
+
+def test_a_wrapper_wraps_the_contender_of_the_same_run() -> None:
+    nodes = {"sae_probe": {**raw("contender", "sae_probe"), "k": 7}, "random_sae": raw("contender", "random_sae")}
+    wrapper = build.contenders(nodes, [])[1]
+    assert wrapper.make().of.k == 7
+    assert wrapper.params["of.k"] == 7
 
 
 def test_shots_are_balanced_and_their_prefix_is_shared(lab: Lab) -> None:
@@ -330,6 +338,12 @@ def test_a_permuted_decoder_says_nothing_of_a_contender_that_does_not_decode(lab
         SaeShuffled(of=SaeProbe("late")).fit(TRAIN, BRIEF, lab)
 
 
+@pytest.mark.parametrize("of", [LinearProbe(), TopkNeurons()])
+def test_another_dictionary_says_nothing_of_a_contender_that_reads_none(of: Any, lab: Lab) -> None:
+    with pytest.raises(FairfightError, match=f"{of.meta.name} reads no dictionary, so random_sae around it would be"):
+        RandomSae(of=of).fit(TRAIN, BRIEF, lab)
+
+
 def test_reconstruction_and_error_are_probed_apart(lab: Lab) -> None:
     kept, lost = SaeReconstruction("late"), SaeResidual("late")
     np.testing.assert_allclose(
@@ -352,6 +366,8 @@ def test_a_record_s_key_knows_the_content_of_every_dictionary_of_the_grid(
     none = Dictionaries({})  # the cell has an identity all the same, and fails by itself
     missing = build.dictionaries_of(wrapped, none).values()
     assert all(told.startswith("unavailable") for told in missing) and len(set(missing)) == 3
+    wrong = [build.dictionaries_of(wrapped, Dictionaries({"late": str(tmp_path / place)})) for place in ("a", "b")]
+    assert wrong[0]["late"] != wrong[1]["late"]  # another place is another try
     copy = tmp_path / "elsewhere"
     shutil.copytree(tiny_dictionaries["late"], copy)
     moved = Dictionaries({**tiny_dictionaries, "late": str(copy)})

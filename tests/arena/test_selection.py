@@ -185,6 +185,21 @@ class TestLatentsOfTheLab:
         assert not np.allclose(shuffled.reconstruction(prompts, "late"), lab.reconstruction(prompts, "late"))
         np.testing.assert_array_equal(lab.latents(prompts, "late").toarray(), own)
 
+    def test_a_permuted_decoder_encodes_and_was_trained_as_the_original(self, lab: Lab) -> None:
+        prompts = examples(4).prompts
+
+        def spent(*variants: str) -> dict[str, Any]:
+            fresh = Lab(lab._reader, Meter(lab.layers), seed=0)
+            with fresh.meter.phase("fit"):
+                for variant in variants:
+                    (fresh.recoded(variant) if variant else fresh).latents(prompts, "early", "max")
+            return fresh.meter.spent()
+
+        once, thrice = spent(""), spent("", "shuffled0", "shuffled1")
+        assert thrice["fit"]["token_layers"] == once["fit"]["token_layers"]
+        assert thrice["amortised_tokens"] == once["amortised_tokens"] == 1000
+        assert spent("", "random0")["fit"]["token_layers"] > once["fit"]["token_layers"]
+
     def test_random_weights_amortise_nothing(self, lab: Lab) -> None:
         lab.recoded("random0").latents(examples(3).prompts, "late")
         assert lab.meter.spent()["amortised_tokens"] == 0

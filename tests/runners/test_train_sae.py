@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from arena import dictionaries
-from methods.sae import harvest
+from arena import assets, dictionaries
+from methods.sae import corpus as text
+from methods.sae import harvest, sources
+from methods.sae.corpus import Corpus
 from runners import cli
 from runners import corpus as runners_corpus
 from runners.compose import raw
@@ -239,6 +242,29 @@ def test_every_task_keeps_its_prompts_out() -> None:
     assert {fact.prompt for fact in Knows(raw("model", "smollm2_135m")).facts()} <= found
 
 
+def test_the_built_in_corpus_is_kept_until_a_wheel_or_a_prompt_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+
+    def builtin(forbidden: Any) -> Corpus:
+        made.append(forbidden)
+        return Corpus(("a passage",), ("here",), {})
+
+    monkeypatch.setattr(assets, "cache_dir", lambda: tmp_path)
+    monkeypatch.setattr(text, "builtin", builtin)
+    monkeypatch.setattr(runners_corpus, "prompts", lambda model: [FORBIDDEN])
+    twice = [runners_corpus.corpus({"source": "builtin"}, {}) for _ in range(2)]
+    assert twice[0] == twice[1] and len(made) == 1
+    monkeypatch.setattr(runners_corpus, "prompts", lambda model: [FORBIDDEN, "one more"])
+    runners_corpus.corpus({"source": "builtin"}, {})
+    pins = assets.pins()
+    wheel = sources.WHEELS[0]
+    monkeypatch.setattr(assets, "pins", lambda: {**pins, wheel: replace(pins[wheel], sha256="0" * 64)})
+    runners_corpus.corpus({"source": "builtin"}, {})
+    assert len(made) == 3
+
+
 @pytest.mark.slow
 def test_the_real_model_from_text_to_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """README's command, made small: 30,000 tokens at one site of SmolLM2."""
@@ -249,8 +275,8 @@ def test_the_real_model_from_text_to_card(tmp_path: Path, monkeypatch: pytest.Mo
     from methods.sae.sources import SOURCES
 
     texts = []
-    for text in SOURCES["boolq"]():
-        texts.append(text.replace("\n", " "))
+    for passage in SOURCES["boolq"]():
+        texts.append(passage.replace("\n", " "))
         if sum(map(len, texts)) > 250_000:
             break
     corpus.write_text("\n\n".join(texts))
