@@ -1,8 +1,8 @@
 """Read a model's residual stream: one pass, many sites and poolings, cached by content.
 
-Raw text is preceded by the tokenizer's BOS token where it has one (as in TransformerLens); batches are
-bucketed by length under a token budget and padded on the right, which a causal model never attends to;
-the pass stops after the deepest block asked for, and no LM head runs.
+Raw text is preceded by the tokenizer's BOS token where it has one (as in TransformerLens); a dialogue is read in the
+chat template, and its answer's tokens are pooled. Batches are bucketed by length under a token budget and padded on the
+right, which a causal model never attends to; the pass stops after the deepest block asked for, and no LM head runs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
-from arena.cache import Cache, Cost, Shelf, digest
-from arena.contract import NEURONS, FairfightError, Site
+from arena.cache import Cache, Cost, Shelf, content_of
+from arena.contract import NEURONS, Dialogue, FairfightError, Site, Text
 from arena.dictionaries import Dictionaries, Identity
 from arena.dictionary import Dictionary
 from arena.models import LoadedModel, load, other_model, untrained
@@ -43,7 +43,7 @@ class Reader:
         self.loaded = loaded
         self.cache = cache
         self.dictionaries = dictionaries or Dictionaries({})
-        self._ids: dict[tuple[str, bool], list[int]] = {}
+        self._ids: dict[tuple[Text, bool], list[int]] = {}
         self._shelves: dict[str, Shelf] = {}
         self._others: dict[str, Reader] = {}
         self.encoding = 0.0  # seconds that dictionaries have taken so far
@@ -80,13 +80,19 @@ class Reader:
             self._shelves[name] = self.cache.shelf(preimage)
         return self._shelves[name]
 
-    def ids(self, prompt: str, chat: bool = False) -> list[int]:
-        """Token ids of a prompt: raw with BOS, or as a user's turn of the chat template."""
+    def ids(self, prompt: Text, chat: bool = False) -> list[int]:
+        """Token ids of a prompt: raw with BOS, or as a user's turn of the chat template, its answer behind it."""
         if (prompt, chat) not in self._ids:
             self._ids[prompt, chat] = self._tokenize(prompt, chat)
         return self._ids[prompt, chat]
 
-    def read(self, prompts: Sequence[str], sites: Iterable[Site]) -> None:
+    def begin(self, prompt: Text, chat: bool = False) -> int:
+        """The first token that is pooled: the second of a text of several, the answer's first of a dialogue."""
+        if isinstance(prompt, Dialogue):
+            return len(self.ids(prompt.prompt, chat=True))
+        return min(1, len(self.ids(prompt, chat)) - 1)
+
+    def read(self, prompts: Sequence[Text], sites: Iterable[Site]) -> None:
         """Makes sure that every site is cached for every prompt, in one pass per format."""
         wanted = sorted(set(map(self.place, sites)))
         random = [site._replace(untrained=False) for site in wanted if site.untrained]
@@ -103,16 +109,16 @@ class Reader:
         for site in after:
             self._encode(unique, site)
 
-    def get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
+    def get(self, prompts: Sequence[Text], site: Site) -> list[np.ndarray]:
         """One float32 array per prompt: [d], [tokens, d] for `tokens`, [active, 2] (latent, value) for a dictionary."""
         return self._get(prompts, self.place(site))
 
-    def under(self, prompts: Sequence[str], site: Site) -> np.ndarray:
+    def under(self, prompts: Sequence[Text], site: Site) -> np.ndarray:
         """The states [n, d] that a dictionary's latents of the last token encode."""
         return np.stack(self._get(prompts, self.place(site)._replace(features="")))
 
-    def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
-        rows = [digest(prompt) for prompt in prompts]
+    def _get(self, prompts: Sequence[Text], site: Site) -> list[np.ndarray]:
+        rows = [content_of(prompt) for prompt in prompts]
         for _ in range(2):  # another process may trim the cache between reading and getting
             self.read(prompts, [site])
             found = self._shelf(site).find(_column(site), rows)
@@ -130,7 +136,8 @@ class Reader:
         [tokens, d] float32 per row (the first token included)."""
         ids = {i: self.ids(prompt) for i, prompt in enumerate(prompts)}
         for batch in batches(ids, self.loaded.device):
-            yield batch, self._pass([ids[i] for i in batch], [Site(layer, "tokens") for layer in layers])
+            everything = [Site(layer, "tokens") for layer in layers]
+            yield batch, self._pass([ids[i] for i in batch], everything, [0] * len(batch))
 
     def place(self, site: Site) -> Site:
         """The site with its dictionary's layer."""
@@ -167,10 +174,10 @@ class Reader:
         read = site._replace(features="") if self._follows(site) else site
         return self._shelf(read).rate(self.loaded.device)
 
-    def _encode(self, prompts: list[str], site: Site) -> None:
+    def _encode(self, prompts: list[Text], site: Site) -> None:
         """Caches a dictionary's latents of states that are cached."""
         shelf, column = self._shelf(site), _column(site)
-        rows = [digest(prompt) for prompt in prompts]
+        rows = [content_of(prompt) for prompt in prompts]
         found = shelf.find(column, rows)
         missing = [prompt for prompt, row in zip(prompts, rows, strict=True) if row not in found]
         if not missing:
@@ -179,10 +186,10 @@ class Reader:
         values = _pairs(self.dictionaries[site.features].encode_sparse(self.under(missing, site)))
         took = time.perf_counter() - start
         self.encoding += took
-        shelf.put([digest(p) for p in missing], {column: values}, Cost(len(missing), took))
+        shelf.put([content_of(p) for p in missing], {column: values}, Cost(len(missing), took))
 
-    def _read(self, prompts: list[str], sites: list[Site], chat: bool) -> None:
-        rows = [digest(prompt) for prompt in prompts]
+    def _read(self, prompts: list[Text], sites: list[Site], chat: bool) -> None:
+        rows = [content_of(prompt) for prompt in prompts]
         missing: set[int] = set()
         absent = []
         for site in sites:
@@ -194,13 +201,14 @@ class Reader:
         if not missing:
             return
         ids = {i: self.ids(prompts[i], chat) for i in missing}
+        begins = {i: self.begin(prompts[i], chat) for i in missing}
         blocks = max(site.layer for site in absent) + 1
         with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
             for shard in _chunks(by_length(ids), TOKENS_PER_SHARD, ids):
                 start, encoding = time.perf_counter(), self.encoding
                 answers = {}
                 for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
-                    pooled = self._pass([ids[i] for i in batch], absent)
+                    pooled = self._pass([ids[i] for i in batch], absent, [begins[i] for i in batch])
                     answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
                     bar.update(sum(len(ids[i]) for i in batch))
                 tokens = sum(len(ids[i]) for i in shard)
@@ -217,8 +225,8 @@ class Reader:
                     place.put([rows[i] for i in shard], columns, cost)
 
     @torch.inference_mode()
-    def _pass(self, ids: list[list[int]], sites: list[Site]) -> list[list[np.ndarray]]:
-        """One forward pass over a padded batch; for each site one float32 array per row."""
+    def _pass(self, ids: list[list[int]], sites: list[Site], begins: list[int]) -> list[list[np.ndarray]]:
+        """One forward pass over a padded batch; for each site one float32 array per row, pooled from `begins` on."""
         batch, lengths = pad(ids, self.loaded.device)
         states: dict[int, torch.Tensor] = {}
         neurons: dict[int, torch.Tensor] = {}
@@ -250,7 +258,7 @@ class Reader:
         for site in sites:
             if site.features in {"", NEURONS}:
                 kept = (neurons if site.features == NEURONS else states)[site.layer]
-                pooled[site] = _pool(kept, lengths, site.pooling)
+                pooled[site] = _pool(kept, begins, lengths, site.pooling)
             else:
                 coded.setdefault(site.features, []).append(site)
         if coded and batch.is_cuda:
@@ -258,15 +266,23 @@ class Reader:
         start = time.perf_counter()
         for features, mine in coded.items():
             kept = states[mine[0].layer]
-            texts = [row[:length].float().cpu().numpy() for row, length in zip(kept, lengths, strict=True)]
+            spans = zip(kept, begins, lengths, strict=True)  # a dictionary's poolings leave out the first token
+            texts = [row[max(begin - 1, 0) : length].float().cpu().numpy() for row, begin, length in spans]
             found = self.dictionaries[features].pooled(texts, *(site.pooling for site in mine))
             pooled.update(zip(mine, map(_pairs, found), strict=True))
         self.encoding += time.perf_counter() - start
         return [pooled[site] for site in sites]
 
-    def _tokenize(self, prompt: str, chat: bool) -> list[int]:
+    def _tokenize(self, prompt: Text, chat: bool) -> list[int]:
         tokenizer = self.loaded.tokenizer
-        if chat and tokenizer.chat_template:
+        if isinstance(prompt, Dialogue):
+            answer = list(tokenizer(prompt.answer, add_special_tokens=False)["input_ids"])
+            if not answer:
+                raise FairfightError(
+                    f"An empty answer has no token for the model {self.loaded.name}; drop empty rows from the data."
+                )
+            ids = [*self.ids(prompt.prompt, chat=True), *answer]
+        elif chat and tokenizer.chat_template:
             text = tokenizer.apply_chat_template(
                 [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
             )
@@ -334,11 +350,11 @@ def _chunks(order: list[int], budget: int, ids: dict[int, list[int]]) -> Iterato
         yield chunk
 
 
-def _pool(hidden: torch.Tensor, lengths: list[int], pooling: str) -> list[np.ndarray]:
+def _pool(hidden: torch.Tensor, begins: list[int], lengths: list[int], pooling: str) -> list[np.ndarray]:
     """[rows, tokens, d] to one float32 array per row; see `Site` for the poolings."""
     rows = []
-    for states, length in zip(hidden, lengths, strict=True):
-        text = states[min(1, length - 1) : length].float()
+    for states, begin, length in zip(hidden, begins, lengths, strict=True):
+        text = states[begin:length].float()
         if pooling == "last":
             rows.append(text[-1])
         elif pooling == "mean":
@@ -346,7 +362,7 @@ def _pool(hidden: torch.Tensor, lengths: list[int], pooling: str) -> list[np.nda
         elif pooling == "max":
             rows.append(text.amax(0))
         else:
-            rows.append(states[:length].float())
+            rows.append(states[max(begin - 1, 0) : length].float())  # the first of them is left to its reader
     return [row.cpu().numpy() for row in rows]
 
 

@@ -27,6 +27,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from arena.contract import Dialogue, Text
+
 _LOG = logging.getLogger(__name__)
 STALE_SECONDS = 3600.0
 OPEN_BYTES = 2e9  # of shards kept in memory; the least recently used are read again when asked for
@@ -37,6 +39,11 @@ Shard = dict[str, "list[np.ndarray] | np.ndarray"]
 def digest(*parts: str) -> str:
     """Content id of some texts."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def content_of(text: Text) -> str:
+    """Content id of what is read."""
+    return digest("dialogue", *text) if isinstance(text, Dialogue) else digest(text)
 
 
 @dataclass(frozen=True)

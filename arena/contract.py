@@ -38,10 +38,11 @@ class Site(NamedTuple):
     """A place to read the residual stream: after block `layer` (0-based; `resid_post`), pooled.
 
     `last` is the last token; `mean` and `max` run over all tokens but the first, which carries the
-    attention sink's massive norm; `tokens` keeps them all. `chat` reads the prompt as a user's turn
-    of the chat template, up to where the model would answer. `untrained` reads the same architecture with
-    random weights. `features` reads something else at each token, before pooling: `neurons` are the block's MLP
-    activations, any other name is a dictionary's latents (`latents`), whose own layer counts.
+    attention sink's massive norm; `tokens` keeps them all. Of a dialogue the answer's tokens count (and for `tokens`
+    one before). `chat` reads the prompt as a user's turn of the chat template, up to where the model would answer.
+    `untrained` reads the same architecture with random weights. `features` reads something else at each token, before
+    pooling: `neurons` are the block's MLP activations, any other name is a dictionary's latents (`latents`), whose own
+    layer counts.
     """
 
     layer: int
@@ -51,6 +52,14 @@ class Site(NamedTuple):
     features: str = ""
 
 
+class Dialogue(NamedTuple):
+    """A user's turn and the answer to it. It is read in the chat template; poolings run over the answer's tokens."""
+
+    prompt: str
+    answer: str
+
+
+Text = str | Dialogue
 Sites = frozenset[Site]
 NEURONS = "neurons"
 
@@ -93,6 +102,13 @@ class Examples:
         )
 
     @property
+    def texts(self) -> tuple[Text, ...]:
+        """What a model reads of each example: the prompt, or where there are completions both."""
+        if self.completions is None:
+            return self.prompts
+        return tuple(map(Dialogue, self.prompts, self.completions))
+
+    @property
     def truth(self) -> np.ndarray:
         """The labels, [n]; an error where they are out of reach."""
         if self.labels is None:
@@ -110,12 +126,16 @@ class Examples:
 
 @dataclass(frozen=True)
 class Brief:
-    """What a person would be told: the question, the classes and the words that name them."""
+    """What a person would be told: the question, the classes and the words that name them.
+
+    `concept` names what a text is to hold (a noun phrase), where there is one: what track `steer` steers towards.
+    """
 
     question: str
     classes: tuple[str, ...]
     words: tuple[str, ...]  # one label word per class, as an answer to the question
     noun: str = "text"  # what a prompt is: a review, a name, a statement
+    concept: str = ""
 
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
@@ -159,7 +179,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Part:
-    """One concept of a task (most tasks have one): its data and the folds shared by all contenders."""
+    """One concept of a task (most tasks have one): its data and the folds shared by all contenders.
+
+    In track `steer` the test rows are instructions without labels, answered in up to `new_tokens` tokens drawn at
+    `temperature`; trials are judged on those of `selection`. `reserved` are labelled texts that no contender sees: of
+    the judge that selects, and of the one that scores.
+    """
 
     name: str
     brief: Brief
@@ -167,6 +192,10 @@ class Part:
     folds: tuple[np.ndarray, ...]  # each the rows of train that are held out together
     public: Examples
     lockbox: Examples
+    selection: Examples | None = None
+    reserved: tuple[Examples, Examples] | None = None
+    new_tokens: int = 0
+    temperature: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from scipy.sparse import csr_array
 
-from arena.cache import digest
-from arena.contract import Intervention, Pooling, Site, latents
+from arena.cache import content_of, digest
+from arena.contract import Dialogue, Intervention, Pooling, Site, Text, latents
 from arena.meter import Meter
 
 if TYPE_CHECKING:
     from arena.activations import Reader
     from arena.dictionary import Dictionary
+    from arena.judging import Judge
     from arena.training import Trainee
 
 T = TypeVar("T")
@@ -31,10 +32,11 @@ class Lab:
     on the order in which cells run.
     """
 
-    def __init__(self, reader: Reader, meter: Meter, seed: int) -> None:
+    def __init__(self, reader: Reader, meter: Meter, seed: int, judge: Judge | None = None) -> None:
         self._reader = reader
         self.meter = meter
         self.seed = seed
+        self.judge = judge  # of what steered models say
         self.rng = np.random.default_rng(seed)
         self._once: OrderedDict[Hashable, Any] = OrderedDict()
         self._untrained: Lab | None = None
@@ -102,15 +104,15 @@ class Lab:
         """A fresh generator for one piece of work, the same in every run of the cell."""
         self.rng = np.random.default_rng([self.seed, *stream])
 
-    def activations(self, prompts: Sequence[str], site: Site) -> np.ndarray:
+    def activations(self, prompts: Sequence[Text], site: Site) -> np.ndarray:
         """Residual stream at `site`, [n, d] float32 (mean, max, last pooling)."""
         return np.stack(self._get(prompts, site))
 
-    def token_activations(self, prompts: Sequence[str], layer: int, chat: bool = False) -> list[np.ndarray]:
+    def token_activations(self, prompts: Sequence[Text], layer: int, chat: bool = False) -> list[np.ndarray]:
         """Residual stream after block `layer` at every token (the first included): n arrays [tokens, d]."""
         return self._get(prompts, Site(layer, "tokens", chat))
 
-    def latents(self, prompts: Sequence[str], dictionary: str, pooling: Pooling = "last") -> csr_array:
+    def latents(self, prompts: Sequence[Text], dictionary: str, pooling: Pooling = "last") -> csr_array:
         """A dictionary's latents at its own site, [n, d_sae] float32; `mean` and `max` pool over tokens after encoding.
 
         Encoding is charged as LM work by its weights' share of a block's.
@@ -125,7 +127,7 @@ class Lab:
         flat = np.concatenate(pairs)
         return csr_array((flat[:, 1], flat[:, 0].astype(np.int32), indptr), shape=(len(pairs), code.d_sae))
 
-    def reconstruction(self, prompts: Sequence[str], dictionary: str, error: bool = False) -> np.ndarray:
+    def reconstruction(self, prompts: Sequence[Text], dictionary: str, error: bool = False) -> np.ndarray:
         """What a dictionary keeps of the state at the last token, or loses (`error`), [n, d] float32."""
         code = self.dictionary(dictionary)
         codes = self.latents(prompts, dictionary)
@@ -164,6 +166,19 @@ class Lab:
                 own = len(self._reader.ids(prompt, chat)) - prefix
                 tokens = sum(own + len(head) for head in asked)
                 self._charge(f"{self._who}logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
+        self.meter.check()
+        return values
+
+    def likelihood(self, said: Sequence[Dialogue]) -> np.ndarray:
+        """Mean log-probability of each answer's tokens, given its prompt, [n] in nats per token."""
+        from arena.logprobs import likelihood
+
+        with self.meter.door():
+            values = likelihood(self._reader, said)
+            rate = self._reader.shelf("likelihood", chat=True).rate(self._reader.loaded.device)
+            for one in dict.fromkeys(said):
+                tokens = len(self._reader.ids(one))
+                self._charge(f"{self._who}likelihood:{content_of(one)}", tokens, self.layers, rate)
         self.meter.check()
         return values
 
@@ -212,23 +227,35 @@ class Lab:
     ) -> list[str]:
         """The model's answers to user's turns, each under an intervention of its own; see `arena.generation.generate`.
 
-        `seeds` number the draws at a temperature (default: 0 for all). Every answer is work of its own, charged at the
-        pace of the batch that it was made in.
+        `seeds` number the draws at a temperature (default: 0 for all). Answers under edits are work of their own,
+        charged at the pace of their batch; the others are cached, and charged once each.
         """
-        from arena.generation import Ask, generate
+        from arena.generation import Ask, generate, remembered
 
+        how: Any = {"least": least, "temperature": temperature}
         with self.meter.door():
-            reader, start = self._reader, time.perf_counter()
+            reader = self._reader
             turns = [i.rewrite(p) if i.rewrite else p for p, i in zip(prompts, interventions, strict=True)]
             asks = [
                 Ask(reader.ids(turn, chat=True), i.edits, seed)
                 for turn, i, seed in zip(turns, interventions, seeds or [0] * len(prompts), strict=True)
             ]
-            new = generate(reader.loaded, asks, most, least=least, temperature=temperature)
-            passed = sum(len(ask.ids) + len(tokens) for ask, tokens in zip(asks, new, strict=True))
-            self.meter.train(passed, self.layers, 0, time.perf_counter() - start, 0)
+            edited = [k for k, ask in enumerate(asks) if any(edit.strength for edit in ask.edits)]
+            plain = [k for k in range(len(asks)) if k not in set(edited)]
+            start = time.perf_counter()
+            changed = generate(reader.loaded, [asks[k] for k in edited], most, **how)
+            seconds = time.perf_counter() - start
+            kept, rate = remembered(reader, [asks[k] for k in plain], most, **how)
+            new = dict(zip([*edited, *plain], [*changed, *kept], strict=True))
+            passed = {k: len(asks[k].ids) + len(tokens) for k, tokens in new.items()}
+            if edited:
+                self.meter.train(sum(passed[k] for k in edited), self.layers, 0, seconds, 0)
+            for k in plain:
+                told = content_of(turns[k]), most, asks[k].seed if temperature else 0
+                self._charge(f"{self._who}say:{told}:{how}", passed[k], self.layers, rate)
         self.meter.check()
-        return [str(reader.loaded.tokenizer.decode(tokens, skip_special_tokens=True)) for tokens in new]
+        decode = reader.loaded.tokenizer.decode
+        return [str(decode(new[k], skip_special_tokens=True)) for k in range(len(asks))]
 
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
@@ -289,41 +316,46 @@ class Lab:
         shuffled = self._variant.startswith("@shuffled")
         return self._reader.dictionaries.content(name) if shuffled else code.content
 
-    def _charge_code(self, what: str, code: Dictionary, prompts: Sequence[str], site: Site) -> None:
+    def _charge_code(self, what: str, code: Dictionary, prompts: Sequence[Text], site: Site) -> None:
         """One product of states and a dictionary's directions, at its weights' share of the model's blocks."""
         share = code.d_in * code.d_sae / self._reader.loaded.block_weights * self.layers
         rate = self._reader.rate(site)
         for prompt in dict.fromkeys(prompts):
             tokens = 1 if site.pooling == "last" else len(self._reader.ids(prompt))
-            self._charge(f"{self._who}{what}:{digest(prompt)}", tokens, share, rate)
+            self._charge(f"{self._who}{what}:{content_of(prompt)}", tokens, share, rate)
 
     def _charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         self.meter.charge(piece, tokens, blocks * self._share, rate / self._share)
 
-    def _get(self, prompts: Sequence[str], site: Site) -> list[np.ndarray]:
+    def _get(self, prompts: Sequence[Text], site: Site) -> list[np.ndarray]:
         with self.meter.door():
             values = self._reader.get(prompts, site)
             rate = self._reader.rate(site)
             blocks = self._reader.place(site).layer + 1
             for prompt in dict.fromkeys(prompts):
                 tokens = len(self._reader.ids(prompt, site.chat))
-                self._charge(f"{self._who}read:{site.chat}:{digest(prompt)}", tokens, blocks, rate)
+                self._charge(f"{self._who}read:{site.chat}:{content_of(prompt)}", tokens, blocks, rate)
         self.meter.check()
         return values
 
 
-def cut(reader: Reader, prompts: Sequence[str], max_tokens: int) -> tuple[list[str], int]:
-    """Prompts shortened from the left to `max_tokens` tokens, and how many were; all contenders see these."""
+def cut(reader: Reader, texts: Sequence[str], max_tokens: int, left: bool = True) -> tuple[list[str], int]:
+    """Texts shortened to `max_tokens` tokens, and how many were; all contenders see these.
+
+    Prompts lose what is on the left, responses what is on the right.
+    """
     tokenizer = reader.loaded.tokenizer
     short, count = [], 0
-    for text in prompts:
-        prompt = text
+    for text in texts:
+        kept = text
         ids = tokenizer(text, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
         if len(ids["input_ids"]) > max_tokens:
             count += 1
-            if tokenizer.is_fast:
-                prompt = text[ids["offset_mapping"][-max_tokens][0] :]
+            if not tokenizer.is_fast:
+                kept = tokenizer.decode(ids["input_ids"][-max_tokens:] if left else ids["input_ids"][:max_tokens])
+            elif left:
+                kept = text[ids["offset_mapping"][-max_tokens][0] :]
             else:
-                prompt = tokenizer.decode(ids["input_ids"][-max_tokens:])
-        short.append(prompt)
+                kept = text[: ids["offset_mapping"][max_tokens - 1][1]]
+        short.append(kept)
     return short, count

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from arena.activations import Reader, batches, pad, token_bar
-from arena.cache import Cost, digest
+from arena.cache import Cost, content_of, digest
+from arena.contract import Dialogue
 
 MIN_PREFIX = 8  # shorter prefixes are not worth a cache of their own
 
@@ -107,6 +108,41 @@ def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str)
         hook.remove()
     logits: torch.Tensor = output.logits.float()
     return logits
+
+
+def likelihood(reader: Reader, said: Sequence[Dialogue]) -> np.ndarray:
+    """Mean log-probability of an answer's tokens, given its prompt in the chat template, [n] in nats, cached."""
+    shelf = reader.shelf("likelihood", chat=True)
+    rows = [content_of(one) for one in said]
+    found = shelf.find("mean", rows)
+    missing = [one for row, one in dict(zip(rows, said, strict=True)).items() if row not in found]
+    if missing:
+        start = time.perf_counter()
+        values, tokens = _likelihood(reader, missing)
+        cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
+        fresh = {content_of(one): value for one, value in zip(missing, values, strict=True)}
+        shelf.put(list(fresh), {"mean": list(values)}, cost)
+        found |= fresh
+    return np.array([float(found[row]) for row in rows])
+
+
+@torch.inference_mode()
+def _likelihood(reader: Reader, said: list[Dialogue]) -> tuple[np.ndarray, int]:
+    """The values, [n] float32, and the tokens read for them."""
+    ids = {i: reader.ids(one) for i, one in enumerate(said)}
+    values = np.zeros(len(said), np.float32)
+    total = sum(map(len, ids.values()))
+    with token_bar(total, f"asking {reader.loaded.name}") as bar:
+        for batch in batches(ids, reader.loaded.device):
+            tails = [ids[i][reader.begin(said[i]) :] for i in batch]
+            last = max(map(len, tails))
+            logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, last + 1, reader.loaded.device)
+            for row, (i, tail) in enumerate(zip(batch, tails, strict=True)):
+                mine = logits[row, last - len(tail) : last]
+                told = mine[torch.arange(len(tail)), torch.tensor(tail, device=mine.device)] - mine.logsumexp(-1)
+                values[i] = float(told.mean())
+            bar.update(sum(len(ids[i]) for i in batch))
+    return values, total
 
 
 @torch.inference_mode()

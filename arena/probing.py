@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse.linalg import svds
 from sklearn.linear_model import LogisticRegression
 
-from arena.contract import Examples, Pooling, Site, Sites, depth
+from arena.contract import Examples, Intervention, Pooling, Site, Sites, depth
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -31,7 +31,8 @@ class OneSite:
 
     def states(self, examples: Examples, lab: Lab) -> np.ndarray:
         """[n, d], in double precision, in which solvers stop where they should, and sooner."""
-        return lab.activations(examples.prompts, self.site(lab.layers)).astype(float)
+        self.block_ = depth(self.layer, lab.layers)
+        return lab.activations(examples.texts, self.site(lab.layers)).astype(float)
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ class Directions:
         self.vectors = vectors
         self.offsets = (vectors * centres).sum(1)
         self.scales = np.maximum((states @ vectors.T).std(0), 1e-12)
+        self.norm = float(np.linalg.norm(states, axis=1).mean())
 
     def score(self, states: np.ndarray) -> np.ndarray:
         """[n, classes]."""
@@ -121,6 +123,22 @@ class OneDirection(OneSite):
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         """[n, classes]."""
         return self.directions_.score(self.states(asked, lab))
+
+    def steer(self, strength: float) -> Intervention:
+        """Adds the direction of class 1 to every token; see `push`."""
+        return push(self.directions_.vectors[1], self.directions_.norm, self.block_, strength)
+
+
+def push(direction: np.ndarray, norm: float, block: int, strength: float) -> Intervention:
+    """Adds `strength` times the states' mean norm (of training data) along a direction [d], after a block.
+
+    In these units all directions push equally far. A direction of length 0 pushes nowhere.
+    """
+    from arena.interventions import Add
+
+    length = float(np.linalg.norm(direction))
+    vector = direction * (norm / length if length else 0.0)
+    return Intervention((Add(layer=block, vector=vector.astype(np.float32), strength=strength),))
 
 
 def class_means(states: np.ndarray, labels: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:

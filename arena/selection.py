@@ -148,7 +148,7 @@ class Coded:
 
     def codes(self, examples: Examples, lab: Lab) -> csr_array:
         """Latents, [n, d_sae]."""
-        return lab.latents(examples.prompts, self.dictionary, self.pooling)
+        return lab.latents(examples.texts, self.dictionary, self.pooling)
 
 
 class FewLatents(Coded, FewFeatures):

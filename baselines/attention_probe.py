@@ -81,7 +81,7 @@ class AttentionProbe:
 
     def _states(self, examples: Examples, lab: Lab) -> list[np.ndarray]:
         """[tokens, d] each; the first token, an attention sink, is left out where another follows."""
-        return [s[min(1, len(s) - 1) :] for s in lab.token_activations(examples.prompts, self.layer_)]
+        return [s[min(1, len(s) - 1) :] for s in lab.token_activations(examples.texts, self.layer_)]
 
     def _standard(self, states: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(((states - self.mean_) / self.scale_).astype(np.float32))

@@ -50,4 +50,4 @@ class MultiSiteProbe:
     def _states(self, examples: Examples, lab: Lab) -> np.ndarray:
         """[n, sites * d]."""
         sites = sorted(self.wants(lab.layers))
-        return np.hstack([lab.activations(examples.prompts, site) for site in sites]).astype(float)
+        return np.hstack([lab.activations(examples.texts, site) for site in sites]).astype(float)

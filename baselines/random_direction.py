@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from arena.contract import Brief, ContenderMeta, Examples, Pooling, Site, Sites, depth
+from arena.contract import Brief, ContenderMeta, Examples, Intervention, Pooling, Site, Sites, depth
+from arena.probing import push
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -33,11 +34,12 @@ class RandomDirection:
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.site_ = Site(depth(self.layer, lab.layers), self.pooling)
-        states = lab.activations(train.prompts, self.site_)
+        states = lab.activations(train.texts, self.site_)
         vectors = lab.rng.normal(size=(self.draws, states.shape[1]))
         self.vectors_ = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         projected = states @ self.vectors_.T
         self.mean_, self.scale_ = projected.mean(0), np.maximum(projected.std(0), 1e-12)
+        self.norm_ = float(np.linalg.norm(states, axis=1).mean())
         labels = train.truth
         self.signs_ = np.stack(
             [
@@ -49,6 +51,10 @@ class RandomDirection:
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        projected = lab.activations(asked.prompts, self.site_) @ self.vectors_.T
+        projected = lab.activations(asked.texts, self.site_) @ self.vectors_.T
         standard = (projected - self.mean_) / self.scale_
         return np.asarray(standard.T[:, :, None] * self.signs_[:, None, :])
+
+    def steer(self, strength: float) -> Intervention:
+        """Adds the first of the random directions to every token, as far as any method pushes."""
+        return push(self.vectors_[0], self.norm_, self.site_.layer, strength)

@@ -40,6 +40,7 @@ def write(folder: Path) -> None:
     from arena.contract import Site
     from conf.schema import CacheConfig
     from results.metrics import auroc
+    from results.record import Answers
     from results.store import Store
     from runners import column, run
     from runners.compose import composed
@@ -50,14 +51,14 @@ def write(folder: Path) -> None:
         (key,) = made.cells()
         column.run(made, [key], store, CacheConfig(), replace=True)
         record = store.load(key)
-        if record is None or record.test is None:
+        if record is None or not isinstance(record.test, Answers):
             raise SystemExit(f"{name}: {record.error if record else 'no record'}")
         ours[name] = {
             "auroc": float(auroc(record.test.truth, record.test.score[0])[0]),
             "C": record.trials[0]["params"]["C"],
             "test": len(record.test.id),
         }
-        reader = column._reader(made.model, None, CacheConfig().max_gb)
+        reader = column._reader(made.model, (), None, CacheConfig().max_gb)
         prompts, _ = column.cut(reader, made.task.rows().prompts[:5000], made.task.max_tokens)  # type: ignore[attr-defined]
         import numpy as np
 

@@ -38,6 +38,7 @@ class RunConfig:
     regime: Regime = MISSING
     budget: Budget = MISSING
     dictionaries: dict[str, str] = field(default_factory=dict)  # sparse autoencoders of the model: name -> location
+    judge: dict[str, Any] = MISSING  # of what steered models say
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
     name: str = "adhoc"  # of the experiment; groups runs in W&B, changes no result
@@ -55,7 +56,7 @@ class LeaderboardConfig:
     store: str = "runs"
     out: str | None = None  # folder for leaderboard.{md,csv,json}; None: <store>/leaderboard
     format: str = "markdown"  # what stdout gets: markdown | csv | json
-    versus: str = "linear_probe"  # the contender that every other is laid beside
+    versus: str | None = None  # the contender that every other is laid beside; None: the track's own
     half: str = "public"
     tasks: Any = None
     contenders: Any = None

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from results.metrics import METRICS, by_part, evaluate, mean_auroc
-from results.record import Record, canonical
+from results import measures
+from results.measures import MAIN
+from results.metrics import METRICS, evaluate
+from results.record import Answers, Record, Steered, canonical
 from results.stats import (
     Estimate,
     bootstrap_weights,
@@ -27,8 +29,7 @@ FIELDS = (
     "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
     "budget", "half", "groups", "lm_tokens", "seconds",
 )  # fmt: skip
-MAIN = "auroc"
-VERSUS = "linear_probe"  # what every contender is laid beside
+VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every contender is laid beside
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
 
@@ -41,6 +42,7 @@ class Board:
     budget: str
     model: str
     half: str
+    judge: str = ""  # of what steered models say
 
 
 @dataclass(frozen=True)
@@ -82,27 +84,38 @@ class Table:
     controls: Mapping[str, str | None]  # the matched control that a contender names
     scores: tuple[Score, ...]
     failures: tuple[str, ...]
-    cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> AUROC out of fold and on test
+    cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> score where chosen, on test
+    parts: Mapping[tuple[str, str], np.ndarray]  # suite, contender -> main metric within each concept, mean over seeds
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
         return have == of > 0
 
     def against(self, contender: str, other: str) -> tuple[float, float, float] | None:
-        """Mean AUROC of a contender less that of another over the board's families, with a 95 % interval."""
+        """Mean score of a contender less that of another over the board's families (of a single suite: its concepts),
+        with a 95 % interval."""
         pairs = [(self.find(task, contender), self.find(task, other)) for task in self.tasks]
         both = [(a, b) for a, b in pairs if a is not None and b is not None]
         if contender == other or len(both) < len(self.tasks):
             return None
+        if len(self.tasks) == 1 and (self.tasks[0], contender) in self.parts:
+            one, two = (self.parts[self.tasks[0], name] for name in (contender, other))
+            return difference(one, two, [str(concept) for concept in range(len(one))])
         return difference(
             np.array([a.estimate.value for a, _ in both]),
             np.array([b.estimate.value for _, b in both]),
             [self.families[task] for task in self.tasks],
         )
 
-    def find(self, task: str, contender: str, metric: str = MAIN) -> Score | None:
+    @property
+    def main(self) -> str:
+        """The metric that ranks."""
+        return MAIN[self.board.track]
+
+    def find(self, task: str, contender: str, metric: str | None = None) -> Score | None:
+        """A contender's score on a task (`all`: the aggregate), by the main metric or another."""
         for s in self.scores:
-            if (s.task, s.contender, s.metric) == (task, contender, metric):
+            if (s.task, s.contender, s.metric) == (task, contender, metric or self.main):
                 return s
         return None
 
@@ -113,7 +126,9 @@ def build(records: Iterable[Record]) -> list[Table]:
     name = _Names(records)
     boards: dict[Board, list[Record]] = {}
     for r in records:
-        board = Board(r.cell.track, name("regime", r), name("budget", r), name("model", r), r.cell.half)
+        board = Board(
+            r.cell.track, name("regime", r), name("budget", r), name("model", r), r.cell.half, name("judge", r)
+        )
         boards.setdefault(board, []).append(r)
     return [_table(board, boards[board], name) for board in sorted(boards, key=repr)]
 
@@ -132,15 +147,17 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
     scores: list[Score] = []
     coverage = {}
     single: dict[tuple[str, str, int], tuple[float, float]] = {}
+    parts: dict[tuple[str, str], np.ndarray] = {}
     for contender in contenders:
         ok = {t: [r for r in cells.get((t, contender), []) if r.status == "ok"] for t in tasks}
         coverage[contender] = (sum(len({r.cell.seed for r in found}) for found in ok.values()), due)
         mine = [s for t in tasks if ok[t] for s in _scores(board, t, contender, ok[t])]
         scores += mine
         single |= {(t, contender, r.cell.seed): _dev_and_test(r) for t in tasks for r in ok[t]}
+        parts |= {(t, contender): by_concept for t in tasks if (by_concept := _by_concept(ok[t])) is not None}
         if mine and coverage[contender][0] == due:
             scores += _aggregate(board, contender, mine, families)
-    ranked = {s.contender: s.estimate.value for s in scores if s.task == "all" and s.metric == MAIN}
+    ranked = {s.contender: s.estimate.value for s in scores if s.task == "all" and s.metric == MAIN[board.track]}
     return Table(
         board=board,
         tasks=tuple(tasks),
@@ -156,31 +173,41 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
             if r.status != "ok"
         ),
         cells=single,
+        parts=parts,
     )
 
 
 def _dev_and_test(record: Record) -> tuple[float, float]:
-    """AUROC of the chosen trial on the shared folds, by which it was chosen, and of its answers to the test."""
+    """The main metric of the chosen trial where it was chosen (shared folds, or instructions), and on the test."""
     assert record.test is not None
-    return float(record.trials[record.chosen or 0]["dev_score"]), mean_auroc(record.test)
+    dev = record.dev_score
+    return float("nan") if dev is None else dev, measures.main(record.test)
+
+
+def _by_concept(records: Sequence[Record]) -> np.ndarray | None:
+    """The main metric within each concept that has one, mean over seeds; None where the task is no suite."""
+    if not records or records[0].test is None or len(set(records[0].test.part)) < 2:
+        return None
+    values = np.stack([measures.by_part(r)[MAIN[r.cell.track]] for r in records])
+    return np.asarray(values[:, np.isfinite(values).all(0)].mean(0))
 
 
 def _scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
     """Every metric of one contender on one task, over its seeds."""
-    if len(set(records[0].test.part if records[0].test else ())) > 1:
+    first = records[0]
+    assert first.test is not None
+    if isinstance(first.test, Steered) or len(set(first.test.part)) > 1:
         return _suite_scores(board, task, contender, records)
     values: dict[str, list[float]] = {m: [] for m in METRICS}
     resampled: dict[str, list[np.ndarray]] = {m: [] for m in METRICS}
     for r in records:
-        assert r.test is not None
-        assert r.dev is not None
+        assert isinstance(r.test, Answers)
+        assert isinstance(r.dev, Answers)
         weights = bootstrap_weights(r.test.group, r.test.truth)
         both = np.concatenate([np.ones((1, len(r.test.truth))), weights])
         for metric, measured in evaluate(r.test, r.dev, both).items():
             values[metric].append(float(measured[0]))
             resampled[metric].append(measured[1:])
-    first = records[0]
-    assert first.test is not None
     groups = len(np.unique(first.test.group))
     return [
         Score(
@@ -196,24 +223,30 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
 
 def _suite_scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
     """The same for a task of several parts: metrics within each part, the parts being the clusters."""
-    found = [by_part(r.test, r.dev) for r in records if r.test is not None and r.dev is not None]
+    found = [measures.by_part(r) for r in records]
     first = records[0]
     assert first.test is not None
-    parts = len(set(first.test.part))
-    return [
-        Score(
-            board, task, contender, str(first.about["contender_family"]), metric, over_parts(values),
-            len(records), len(first.test.id), parts, _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
-        )
-        for metric in METRICS
-        if np.isfinite(values := np.stack([f[metric] for f in found])).all()
-    ]  # fmt: skip
+    scores = []
+    for metric in measures.NAMES[board.track]:
+        values = np.stack([f[metric] for f in found])
+        if board.track == "steer":  # of some parts the judge withholds what it cannot tell, for all contenders alike
+            values = values[:, np.isfinite(values).all(0)]
+        if not values.size or not np.isfinite(values).all():
+            continue  # not every task has subpopulations
+        scores.append(
+            Score(
+                board, task, contender, str(first.about["contender_family"]), metric, over_parts(values),
+                len(records), len(first.test.id), values.shape[1],
+                _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
+            )
+        )  # fmt: skip
+    return scores
 
 
 def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Mapping[str, str]) -> list[Score]:
     """Means over the board's tasks; spend is summed over them."""
     found = []
-    for metric in METRICS:
+    for metric in measures.NAMES[board.track]:
         s = [x for x in mine if x.metric == metric]
         if len(s) < len({x.task for x in mine}):
             continue  # aggregates over different tasks are never put in one column
@@ -238,7 +271,7 @@ class _Names:
     def __init__(self, records: Sequence[Record]) -> None:
         found: dict[tuple[str, str], dict[str, dict[str, str]]] = {}
         for r in records:
-            for kind in ("task", "contender", "regime", "budget", "model"):
+            for kind in ("task", "contender", "regime", "budget", "model", "judge"):
                 identity = _identity(kind, r)
                 found.setdefault((kind, _name(kind, r)), {})[canonical(identity)] = _flat(identity)
         self._labels: dict[tuple[str, str, str], str] = {}
@@ -254,7 +287,7 @@ class _Names:
 
 
 def _identity(kind: str, record: Record) -> Mapping[str, Any]:
-    identity: Mapping[str, Any] = getattr(record.cell, kind)
+    identity: Mapping[str, Any] = getattr(record.cell, kind) or {"name": ""}
     # A dictionary that was trained anew makes another contender, whatever its name.
     return {**identity, **record.cell.contents} if kind == "contender" else identity
 

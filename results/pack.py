@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from results.record import Answers, Cell, Record
+from results.record import Answers, Cell, Record, Rows, Steered
 
 VERSION = 1
 _KINDS = ("test", "untuned", "dev")
@@ -30,7 +30,7 @@ def write(records: Sequence[Record], path: Path) -> None:
         note = {f: getattr(record, f) for f in record.__dataclass_fields__ if f not in _KINDS}
         note["cell"] = {f: getattr(record.cell, f) for f in record.cell.__dataclass_fields__}
         for kind in _KINDS:
-            answers: Answers | None = getattr(record, kind)
+            answers: Rows | None = getattr(record, kind)
             note[kind] = None if answers is None else _put(arrays, f"{record.key[:16]}.{kind}", answers)
         notes.append(note)
     arrays["notes"] = _bytes({"version": VERSION, "records": notes})
@@ -65,9 +65,12 @@ def keys(path: Path) -> dict[str, str]:
         return {note["key"]: note["status"] for note in json.loads(archive["notes"].tobytes())["records"]}
 
 
-def _put(arrays: dict[str, np.ndarray], name: str, answers: Answers) -> dict[str, str]:
+def _put(arrays: dict[str, np.ndarray], name: str, answers: Rows) -> dict[str, str]:
     """Adds the answers' arrays; returns the names under which they are found again."""
     raw = answers.to_json()
+    if isinstance(answers, Steered):
+        arrays[name] = _bytes(raw)
+        return {"rows": name}
     raw.pop("score")
     text = json.dumps(raw, sort_keys=True)
     rows = f"rows.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -78,7 +81,9 @@ def _put(arrays: dict[str, np.ndarray], name: str, answers: Answers) -> dict[str
     return {"rows": rows, "score": name}
 
 
-def _get(archive: Any, where: dict[str, str], rows: dict[str, dict[str, Any]]) -> Answers:
+def _get(archive: Any, where: dict[str, str], rows: dict[str, dict[str, Any]]) -> Rows:
+    if "score" not in where:
+        return Steered.from_json(json.loads(archive[where["rows"]].tobytes()))
     if where["rows"] not in rows:
         rows[where["rows"]] = json.loads(archive[where["rows"]].tobytes())
     score = archive[where["score"]].astype(float)

@@ -129,13 +129,59 @@ def joined(parts: Sequence[Answers]) -> Answers:
 
 
 @dataclass(frozen=True)
+class Steered:
+    """What a steered model said, one row per instruction, and what the judge made of it.
+
+    score: sub-scores [n] in [0, 1] by name (`concept`, `relevance`, `fluency`); NaN where one is withheld.
+    """
+
+    part: tuple[str, ...]
+    id: tuple[str, ...]
+    group: np.ndarray  # [n] int
+    prompt: tuple[str, ...]
+    answer: tuple[str, ...]
+    score: Mapping[str, np.ndarray]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "part": list(self.part),
+            "id": list(self.id),
+            "group": self.group.tolist(),
+            "prompt": list(self.prompt),
+            "answer": list(self.answer),
+            "score": {name: [_known(x) for x in values.tolist()] for name, values in self.score.items()},
+        }
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Steered:
+        return cls(
+            part=tuple(raw["part"]),
+            id=tuple(raw["id"]),
+            group=np.array(raw["group"], dtype=int),
+            prompt=tuple(raw["prompt"]),
+            answer=tuple(raw["answer"]),
+            score={name: np.array(values, dtype=float) for name, values in raw["score"].items()},
+        )
+
+
+Rows = Answers | Steered
+
+
+def rows_from_json(raw: Mapping[str, Any]) -> Rows:
+    """Rows of either track."""
+    return Steered.from_json(raw) if "answer" in raw else Answers.from_json(raw)
+
+
+@dataclass(frozen=True)
 class Record:
     """A cell and what came out of it.
 
     about: facts for reading (families, access, licence, names), outside the identity.
     test: answers on the asked half by the chosen trial. untuned: the same by trial 1.
-    dev: one out-of-fold answer per train+dev row by the chosen trial, made before any refit.
-    trials: hyperparameters and dev scores of every trial. spent: the meter's account.
+    dev: by the chosen trial, made before any refit, one out-of-fold answer per train+dev row; in track `steer`, where
+    trials are judged on instructions of their own, the answers to those.
+    trials: hyperparameters and dev scores of every trial. chosen: the trial that answered, in track `steer` one for
+    each part (in the order of the trials' `parts`). spent: the meter's account.
     """
 
     key: str
@@ -144,11 +190,11 @@ class Record:
     about: Mapping[str, Any]
     provenance: Mapping[str, Any]
     error: str | None = None
-    test: Answers | None = None
-    untuned: Answers | None = None
-    dev: Answers | None = None
+    test: Rows | None = None
+    untuned: Rows | None = None
+    dev: Rows | None = None
     trials: Sequence[Mapping[str, Any]] = ()
-    chosen: int | None = None
+    chosen: int | Sequence[int] | None = None
     spent: Mapping[str, Any] = field(default_factory=dict)
     cleaning: Mapping[str, Any] = field(default_factory=dict)
 
@@ -164,8 +210,23 @@ class Record:
         raw = json.loads(text)
         raw["cell"] = Cell(**raw["cell"])
         for name in ("test", "untuned", "dev"):
-            raw[name] = None if raw[name] is None else Answers.from_json(raw[name])
+            raw[name] = None if raw[name] is None else rows_from_json(raw[name])
         return cls(**raw)
+
+    @property
+    def dev_score(self) -> float | None:
+        """What the chosen trial reached where it was chosen; the mean over parts where each has its own."""
+        if self.chosen is None:
+            return None
+        if isinstance(self.chosen, int):
+            return float(self.trials[self.chosen]["dev_score"])
+        each = [self.trials[trial]["parts"][part] for part, trial in enumerate(self.chosen)]
+        known = [score for score in each if score is not None]
+        return float(np.mean(known)) if known else None
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else _short(value)
 
 
 def _short(value: float) -> float:

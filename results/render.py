@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from results.leaderboard import FIELDS, MAIN, VERSUS, Score, Table, at_floor
+from results.leaderboard import FIELDS, VERSUS, Board, Score, Table, at_floor
+from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
 
@@ -32,20 +33,22 @@ def as_csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def as_markdown(tables: Sequence[Table], versus: str = VERSUS) -> str:
-    return "\n\n".join(_markdown(table, versus) for table in tables) + "\n"
+def as_markdown(tables: Sequence[Table], versus: str | None = None) -> str:
+    """`versus` is laid beside every contender; None: the track's own."""
+    return "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
 
 
 def _markdown(t: Table, versus: str) -> str:
     b = t.board
     if not t.tasks:
-        head = f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget} · {b.half} half"
-        return "\n".join([head, "", "No cell has a result.", *_failures(t)])
+        return "\n".join([_head(b), "", "No cell has a result.", *_failures(t)])
     seeds = sorted({s.seeds for s in t.scores})
+    title = TITLES[t.main]
     lines = [
-        f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget} · {b.half} half",
+        _head(b),
         "",
-        f"AUROC with 95 % intervals; {len(t.tasks)} task(s), {' or '.join(map(str, seeds)) or 'no'} seed(s). "
+        f"{title[:1].upper()}{title[1:]} with 95 % intervals; {len(t.tasks)} task(s), "
+        f"{' or '.join(map(str, seeds)) or 'no'} seed(s). "
         + _what_intervals_say(t)
         + " LM tokens (full-depth equivalents) and seconds are what a contender would have cost standing alone: "
         "selection, fit and queries, mean over seeds, summed over tasks.",
@@ -57,11 +60,10 @@ def _markdown(t: Table, versus: str) -> str:
         "#",
         "contender",
         "family",
-        "mean AUROC",
+        f"mean {title}",
         *gap,
         *t.tasks,
-        "accuracy",
-        "ECE",
+        *BESIDE[t.board.track].values(),
         "LM tokens",
         "seconds",
         "uses",
@@ -78,6 +80,11 @@ def _markdown(t: Table, versus: str) -> str:
     return "\n".join(lines)
 
 
+def _head(b: Board) -> str:
+    judged = f" · judge {b.judge}" if b.judge else ""
+    return f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget}{judged} · {b.half} half"
+
+
 def _what_intervals_say(t: Table) -> str:
     families = len(set(t.families.values()))
     if families >= FEWEST_FAMILIES:
@@ -91,8 +98,8 @@ def _what_intervals_say(t: Table) -> str:
 
 def _line(t: Table, contender: str, rank: str) -> list[str]:
     every = t.find("all", contender)
-    accuracy, ece = t.find("all", contender, "accuracy"), t.find("all", contender, "ece")
-    own = [s for s in t.scores if s.contender == contender and s.metric == MAIN and s.task != "all"]
+    beside = [t.find("all", contender, metric) for metric in BESIDE[t.board.track]]
+    own = [s for s in t.scores if s.contender == contender and s.metric == t.main and s.task != "all"]
     have, of = t.coverage[contender]
     return [
         rank,
@@ -100,8 +107,7 @@ def _line(t: Table, contender: str, rank: str) -> list[str]:
         own[0].family if own else "",
         _cell(every) if every else f"{have}/{of} cells",
         *(_cell(t.find(task, contender)) for task in t.tasks),
-        f"{accuracy.estimate.value:.3f}" if accuracy else "–",
-        f"{ece.estimate.value:.3f}" if ece else "–",
+        *(f"{s.estimate.value:.3f}" if s else "–" for s in beside),
         f"{every.lm_tokens:,.0f}" if every else "–",
         f"{every.seconds:,.1f}" if every else "–",
         ", ".join(t.access.get(contender, ())),
@@ -149,7 +155,7 @@ def _toolbox(t: Table) -> list[str]:
     found = quivers(t)
     if not found:
         return []
-    rows = [["added to the toolbox", "chosen in cells", "change of the mean AUROC", "less its control"]]
+    rows = [["added to the toolbox", "chosen in cells", "change of the mean", "less its control"]]
     for q in found:
         name = q.added[0] if len(q.added) == 1 else "all methods"
         interval = f" [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]" if q.interval else ""
@@ -157,7 +163,7 @@ def _toolbox(t: Table) -> list[str]:
         rows.append([name, f"{q.picked}/{q.cells}", f"{q.change:+.4f}{interval}", control])
     about = (
         f"The toolbox of {len(found[0].pool)} baselines answers each task and seed with the one that did best on the "
-        f"shared folds: mean AUROC {found[0].without:.3f}. Does it rise when a method joins? What a method "
+        f"shared folds: mean {TITLES[t.main]} {found[0].without:.3f}. Does it rise when a method joins? What a method "
         f"reaches counts for it only where it stands above its matched control; else it is void."
     )
     return ["", about, "", *_aligned(rows)]
@@ -190,7 +196,7 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def write(tables: Sequence[Table], out: Path, versus: str = VERSUS) -> dict[str, str]:
+def write(tables: Sequence[Table], out: Path, versus: str | None = None) -> dict[str, str]:
     """Writes leaderboard.md, .csv and .json into `out`; returns the three texts by format."""
     texts = {"markdown": as_markdown(tables, versus), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
     out.mkdir(parents=True, exist_ok=True)

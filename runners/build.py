@@ -8,7 +8,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
 from arena.dictionaries import Dictionaries
@@ -16,9 +16,14 @@ from arena.models import ModelIdentity
 from results.record import Cell
 from runners.compose import options, plain, raw
 
+if TYPE_CHECKING:
+    from arena.judging import Judge
+
 OUR_PACKAGES = ("tasks", "methods", "baselines")
 HALVES = ("public", "lockbox")
 _SECRET = re.compile(r"^(sk|hf|gsk|xai|pk|ghp|key)[-_][\w-]{8,}|^\w+://([^/]*@|[^?]*\?)|^Bearer ")
+STRENGTH = "strength"  # of an intervention: tried like a hyperparameter, and no part of what is learned
+DOES = {"detect": "score", "steer": "steer"}  # what a contender must be able to do in a track
 _INNER = "of."  # before a wrapped contender's hyperparameters
 
 
@@ -43,7 +48,7 @@ class Contender:
 
     def make(self, **overrides: Any) -> Any:
         """A fresh, unfitted contender."""
-        settings = {**self.params, **overrides}
+        settings = {name: value for name, value in {**self.params, **overrides}.items() if name != STRENGTH}
         if self.of is None:
             return self.target(**settings)
         own = {k: v for k, v in settings.items() if not k.startswith(_INNER)}
@@ -88,11 +93,30 @@ def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mappin
     return made
 
 
-def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str]) -> list[Contender]:
-    """The contenders of a composed `contender` node, in its order."""
+def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track: str = "detect") -> list[Contender]:
+    """The contenders of a composed `contender` node, in its order, as they are set for a track."""
     if not nodes:
         raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
-    return [_contender(f"contender.{label}", label, node, trusted, nodes) for label, node in nodes.items()]
+    mine = {label: _of_track(node, track) for label, node in nodes.items()}
+    made = [_contender(f"contender.{label}", label, node, trusted, mine) for label, node in mine.items()]
+    for contender in made:
+        if not hasattr(contender.target, DOES[track]):
+            able = ", ".join(name for name in options("contender") if track in tracks(raw("contender", name), trusted))
+            raise FairfightError(
+                f"{contender.name} does not {track}, which is what this task is about; choose among {able}."
+            )
+    return made
+
+
+def tracks(node: Mapping[str, Any], trusted: list[str]) -> list[str]:
+    """The tracks that a contender can fight in."""
+    target, _ = _target("contender", node, trusted)
+    return [track for track, ability in DOES.items() if hasattr(target, ability)]
+
+
+def _of_track(node: Mapping[str, Any], track: str) -> dict[str, Any]:
+    """A contender's node with what a track sets otherwise, under the track's name, put in its place."""
+    return {k: v for k, v in node.items() if k not in DOES} | dict(node.get(track) or {})
 
 
 def _contender(
@@ -102,7 +126,8 @@ def _contender(
     target, params = _target(where, node, trusted)
     name = params.pop("name", label)
     grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
-    _check_parameters(where, target, {**params, **grid, **path})
+    learned = {k: v for k, v in {**params, **grid, **path}.items() if k != STRENGTH or not hasattr(target, "steer")}
+    _check_parameters(where, target, learned)
     for group, values in [*grid.items(), *path.items()]:
         if group not in params:
             raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
@@ -114,7 +139,7 @@ def _contender(
         return Contender(name, target, params, grid, path)
     if isinstance(of, str) and of not in {*beside, *options("contender")}:
         raise FairfightError(f"{where}.of={of!r} is no contender; choose one of {', '.join(options('contender'))}.")
-    node = of if not isinstance(of, str) else beside[of] if of in beside else raw("contender", of)
+    node = of if not isinstance(of, str) else beside[of] if of in beside else _of_track(raw("contender", of), "detect")
     inner = _contender(f"{where}.of", str(node.get("name", of)), node, trusted, {})
     return inner.wrapped_by(name, target, params)
 
@@ -162,6 +187,18 @@ def _placeless(values: Mapping[str, Any], contents: Mapping[str, str], known: Di
     return {k: told(v) if k.rpartition(".")[2] == "dictionary" else v for k, v in values.items()}
 
 
+def judge(node: Mapping[str, Any]) -> Judge:
+    """The judge of a composed `judge` node."""
+    from arena.judging import Offline
+
+    choice = {**node}
+    name = choice.pop("name", None)
+    makers = {"offline": Offline}
+    if name not in makers:
+        raise FairfightError(f"Unknown judge.name={name!r}; choose one of {', '.join(makers)}.")
+    return makers[name](**choice)
+
+
 def cell(
     task: Task,
     contender: Contender,
@@ -172,6 +209,7 @@ def cell(
     *,
     half: str,
     seed: int,
+    judge: Judge | None = None,
 ) -> Cell:
     """The identity of one run."""
     if half not in HALVES:
@@ -198,6 +236,7 @@ def cell(
         budget=asdict(budget),
         half=half,
         seed=seed,
+        judge=judge.identity() if judge is not None and meta.track == "steer" else None,
         contents=contents | {f"dictionary {n}": c for n, c in coded.items() if n in dictionaries.locations},
     )
 

@@ -20,13 +20,13 @@ import numpy as np
 from tqdm import tqdm
 
 from arena.assets import cache_dir
-from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Part, Regime, Split, Task
+from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Regime, Split, Task, Text
 from arena.dictionaries import Dictionaries
 from arena.lab import Lab, cut
 from arena.meter import Meter
 from arena.models import ModelIdentity, ModelSpec
 from conf.schema import CacheConfig
-from results.metrics import mean_auroc
+from results import measures
 from results.record import Cell, Record, Status, key
 from results.store import Store
 from runners.build import Contender, cell
@@ -35,6 +35,7 @@ from tasks.grouping import fold
 
 if TYPE_CHECKING:
     from arena.activations import Reader
+    from arena.judging import Judge
 
 LOG = logging.getLogger("fairfight")
 RESUME = ("missing", "failed", "always", "never")
@@ -53,6 +54,7 @@ class Column:
     half: str
     seeds: Sequence[int]
     dictionaries: Mapping[str, str] = field(default_factory=dict)
+    judge: Judge | None = None  # of what steered models say
 
     def cells(self) -> dict[str, tuple[Cell, Contender]]:
         """Every cell by key, seeds outermost."""
@@ -69,6 +71,7 @@ class Column:
                     known,
                     half=self.half,
                     seed=seed,
+                    judge=self.judge,
                 )
                 made[key(c)] = (c, contender)
         return made
@@ -142,7 +145,7 @@ def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping
 def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Reader, split: _Cut) -> Record:
     track = _track(c.track)
     meter = Meter(reader.loaded.layers, column.budget.lm_tokens)
-    lab = Lab(reader, meter, seed=int(k[:15], 16))
+    lab = Lab(reader, meter, seed=int(k[:15], 16), judge=column.judge)
     about = _about(column, contender) | {"prompts_cut": split.cut}
     started = _now()
     try:
@@ -159,7 +162,7 @@ def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Rea
         key=k,
         cell=c,
         status="ok",
-        about=about,
+        about=about | dict(outcome.about),
         provenance=_provenance(reader.loaded.device, started),
         test=outcome.test,
         untuned=outcome.untuned,
@@ -193,10 +196,11 @@ def _save(store: Store, record: Record, task: str, replace: bool) -> None:
     line = f"{record.status:11} {task}  {record.cell.contender['name']}  seed {record.cell.seed}"
     if record.test is not None:
         total = record.spent["total"]
-        area = mean_auroc(record.test)
-        line += f"  AUROC {area:.3f}  {total['lm_tokens']:.0f} LM tokens, {total['seconds']:.1f} s standing alone"
-        chosen = record.trials[record.chosen or 0]["params"]
-        line += "".join(f"  {name}={value}" for name, value in chosen.items())
+        title = measures.TITLES[measures.MAIN[record.cell.track]]
+        line += f"  {title} {measures.main(record.test):.3f}"
+        line += f"  {total['lm_tokens']:.0f} LM tokens, {total['seconds']:.1f} s standing alone"
+        if isinstance(record.chosen, int):
+            line += "".join(f"  {name}={value}" for name, value in record.trials[record.chosen]["params"].items())
     else:
         line += f"  {record.error}"
     tqdm.write(line, file=sys.stdout)
@@ -230,10 +234,16 @@ def _cut_split(column: Column, split: Split, reader: Reader) -> _Cut:
     parts = []
     for part in split.parts:
         texts: dict[str, Any] = {}
-        for where in ("train", "public", "lockbox"):
-            examples: Examples = getattr(part, where)
+        for where in ("train", "public", "lockbox", "selection"):
+            examples: Examples | None = getattr(part, where)
+            if examples is None:
+                continue
             prompts, n = cut(reader, examples.prompts, column.task.max_tokens)
             texts[where] = dataclasses.replace(examples, prompts=tuple(prompts))
+            if examples.completions is not None:
+                completions, more = cut(reader, examples.completions, column.task.max_tokens, left=False)
+                texts[where] = dataclasses.replace(texts[where], completions=tuple(completions))
+                n += more
             count += n
         asked = {fold(p) for where in ("public", "lockbox") for p in texts[where].prompts}
         if column.regime.protocol != "fairfight":
@@ -260,16 +270,12 @@ def _read_once(
             sites |= {reader.place(site) for site in wanted}
         except Exception:  # its own cell will fail with this, and say so
             continue
-    prompts: list[str] = []
+    texts: list[Text] = []
     for made in splits.values():
         for part in () if isinstance(made, Exception) else made.split.parts:
-            prompts += [*part.train.prompts, *_asked(part, column.half).prompts]
+            texts += track.texts(part, column.half)
     with contextlib.suppress(FairfightError):  # the cell that asked for the broken site fails with it
-        reader.read(prompts, sites)
-
-
-def _asked(part: Part, half: str) -> Examples:
-    return part.lockbox if half == "lockbox" else part.public
+        reader.read(texts, sites)
 
 
 @functools.lru_cache(maxsize=1)

@@ -67,9 +67,10 @@ def make(frame: dict[str, Any]) -> Column:
     """The column that a composed configuration describes."""
     _check(frame)
     model = ModelSpec(**frame["model"])
+    task = build.task(frame["task"], frame["trusted"], frame["model"])
     return Column(
-        task=build.task(frame["task"], frame["trusted"], frame["model"]),
-        contenders=build.contenders(frame["contender"], frame["trusted"]),
+        task=task,
+        contenders=build.contenders(frame["contender"], frame["trusted"], task.meta.track),
         model=model,
         identity=identify(model),
         regime=Regime(**frame["regime"]),
@@ -77,6 +78,7 @@ def make(frame: dict[str, Any]) -> Column:
         half=frame["half"],
         seeds=frame["seeds"],
         dictionaries=frame["dictionaries"],
+        judge=build.judge(frame["judge"]),
     )
 
 

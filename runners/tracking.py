@@ -13,8 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from arena.contract import first_line
-from results.metrics import METRICS, by_part, mean_auroc
+from results import measures
 from results.record import Record
 from results.store import Store
 
@@ -82,19 +84,26 @@ def config(record: Record) -> dict[str, Any]:
 
 def summary(record: Record) -> dict[str, Any]:
     """What came out: the same keys for every contender; None where there is nothing to tell."""
-    values: dict[str, Any] = dict.fromkeys([*METRICS, "untuned/auroc", "dev_score"])
+    track = record.cell.track
+    untuned = f"untuned/{measures.MAIN[track]}"
+    values: dict[str, Any] = dict.fromkeys([*measures.NAMES[track], untuned, "dev_score"])
     if record.test and record.dev:
-        values |= {name: float(value.mean()) for name, value in by_part(record.test, record.dev).items()}
+        values |= {name: _mean(value) for name, value in measures.by_part(record).items()}
     if record.untuned:
-        values["untuned/auroc"] = mean_auroc(record.untuned)
-    if record.chosen is not None:
-        values["dev_score"] = record.trials[record.chosen]["dev_score"]
+        values[untuned] = measures.main(record.untuned)
+    values["dev_score"] = record.dev_score
     for phase in PHASES:
         ledger = record.spent.get(phase, {})
         values |= {f"spent/{phase}/{name}": ledger.get(name) for name in SPENT}
     for name in ("labels", "trials", "queries", "peak_mib"):
         values[f"spent/{name}"] = record.spent.get(name)
     return values | {"status": record.status, "error": record.error}
+
+
+def _mean(parts: np.ndarray) -> float | None:
+    """Over the parts that have one; what no part has is no number."""
+    known = parts[np.isfinite(parts)]
+    return float(known.mean()) if len(known) else None
 
 
 def _stamp(record: Record) -> str:

@@ -57,15 +57,22 @@ def split(
     return part
 
 
-def given(name: str, brief: Brief, data: Examples, asked: Examples, regime: Regime, seed: int) -> Part:
+def given(
+    name: str, brief: Brief, data: Examples, asked: Examples, regime: Regime, seed: int, labelled: bool = True
+) -> Part:
     """One part of a task whose data come with a test of their own: train rows are drawn from all of `data`, and both
-    halves of the test from `asked`."""
-    halves = [_rebalanced(asked, half, regime, regime.test) for half in _halves(asked, np.arange(len(asked)))]
+    halves of the test from `asked`, which has labels or, where `labelled` is false, none."""
+    halves = _halves(asked, np.arange(len(asked)))
+    if labelled:
+        public, lockbox = (asked.take(_rebalanced(asked, half, regime, regime.test)) for half in halves)
+    else:
+        public, lockbox = (replace(asked.take(half[: regime.test]), labels=None) for half in halves)
     train = _noisy(data.take(_draw(name, brief, data, np.arange(len(data)), regime, seed)), brief, regime, seed)
     folds = _pairs(name, train, regime) if regime.pairs else _folds(train, regime, seed)
-    part = Part(name, brief, train, folds, asked.take(halves[0]), asked.take(halves[1]))
+    part = Part(name, brief, train, folds, public, lockbox)
     for where, examples in (("train", part.train), ("public", part.public), ("lockbox", part.lockbox)):
-        _refuse_empty_class(name, brief, where, examples)
+        if examples.labels is not None:
+            _refuse_empty_class(name, brief, where, examples)
     return part
 
 

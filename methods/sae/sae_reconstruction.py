@@ -45,7 +45,7 @@ class SaeReconstruction:
     def states(self, examples: Examples, lab: Lab) -> np.ndarray:
         """What is probed, [n, d]; decoded once for all steps of a path."""
         key = (type(self).__name__, self.dictionary, examples.ids)
-        return lab.once(key, lambda: lab.reconstruction(examples.prompts, self.dictionary, self.error).astype(float))
+        return lab.once(key, lambda: lab.reconstruction(examples.texts, self.dictionary, self.error).astype(float))
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)

@@ -14,27 +14,17 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from arena.contract import Brief, Budget, Detector, Examples, FairfightError, Part, Sites
+from arena.contract import Brief, Budget, Detector, Examples, FairfightError, Part, Sites, Text
 from arena.lab import Lab
 from results.metrics import auroc
 from results.record import Answers, joined
 from runners.build import Contender
+from runners.tracks.outcome import Outcome
 from runners.trials import along, draw
 
 _REFIT = 1_000_000  # a stream of randomness beside those of (trial, fold)
 
 _Piece = tuple[np.ndarray, np.ndarray]  # rows held out together, and their scores [draws, rows, classes]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a track hands back for a record."""
-
-    test: Answers
-    untuned: Answers
-    dev: Answers
-    trials: list[dict[str, Any]]
-    chosen: int
 
 
 def wants(contender: Contender, trials: int, layers: int) -> Sites:
@@ -43,10 +33,20 @@ def wants(contender: Contender, trials: int, layers: int) -> Sites:
     return frozenset().union(*(contender.make(**setting).wants(layers) for setting in settings))
 
 
+def texts(part: Part, half: str) -> list[Text]:
+    """What the contenders will read of a part."""
+    return [*part.train.texts, *asked_of(part, half).texts]
+
+
+def asked_of(part: Part, half: str) -> Examples:
+    """The test rows of a half."""
+    return part.lockbox if half == "lockbox" else part.public
+
+
 def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab: Lab) -> Outcome:
     """One cell. A task of several parts (concepts) fits each by itself; one trial is chosen for all of them, by the
     mean of its dev scores."""
-    asked = [part.lockbox if half == "lockbox" else part.public for part in parts]
+    asked = [asked_of(part, half) for part in parts]
     if not all(map(len, asked)):
         raise FairfightError(
             f"This split has no {half} rows; the protocol of its regime has one test only: half=public."

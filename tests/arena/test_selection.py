@@ -121,7 +121,7 @@ class TestLatentsOfTheLab:
         reader = lab._reader
         passes: list[int] = []
         plain = reader._pass
-        monkeypatch.setattr(reader, "_pass", lambda ids, sites: passes.append(len(ids)) or plain(ids, sites))
+        monkeypatch.setattr(reader, "_pass", lambda ids, *how: passes.append(len(ids)) or plain(ids, *how))
         sites = [
             Site(1),
             Site(0, "mean", features=NEURONS),
@@ -259,9 +259,9 @@ def test_encoding_is_no_part_of_what_the_model_s_tokens_cost(reader: Reader, mon
     monkeypatch.setattr(activations, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     read, pooled = Reader._pass, Dictionary.pooled
 
-    def slow_read(self: Reader, ids: Any, sites: Any) -> Any:
+    def slow_read(self: Reader, *asked: Any) -> Any:
         clock[0] += 3
-        return read(self, ids, sites)
+        return read(self, *asked)
 
     def slow_pooled(self: Dictionary, texts: Any, *poolings: str) -> Any:
         clock[0] += 1000

@@ -12,7 +12,8 @@ import pytest
 
 from arena.contract import FairfightError, Regime
 from results.metrics import HARD
-from tasks.axbench import ASKED, CONCEPTS, TRAIN, AxbenchDetect
+from tasks.axbench_data import ASKED, CONCEPTS, TRAIN
+from tasks.axbench_detect import AxbenchDetect
 
 REGIME = Regime("r", 60, 1000, 3, shrink=0.25)
 WORDS = {

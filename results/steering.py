@@ -1,0 +1,37 @@
+"""Metrics of track `steer`, derived from the judge's sub-scores at read time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from results.record import Steered
+
+CONCEPT, RELEVANCE, FLUENCY = PARTS = ("concept", "relevance", "fluency")
+SCORE = "score"
+METRICS = (SCORE, *PARTS)
+
+
+def harmonic(scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Harmonic mean of the three sub-scores of each answer, [n]; 0 where one is 0, NaN where one is withheld.
+
+    Source: AxBench (Wu et al. 2025), whose ratings go to 2: its numbers are twice these.
+    """
+    each = np.stack([np.asarray(scores[name], dtype=float) for name in PARTS])
+    with np.errstate(divide="ignore"):
+        return np.asarray(len(PARTS) / (1 / each).sum(0))
+
+
+def by_part(answers: Steered) -> dict[str, np.ndarray]:
+    """Mean of each metric over each part's answers, [parts], in the parts' order."""
+    names = np.array(answers.part)
+    values = {SCORE: harmonic(answers.score), **answers.score}
+    parts = list(dict.fromkeys(answers.part))
+    return {metric: np.array([values[metric][names == part].mean() for part in parts]) for metric in METRICS}
+
+
+def mean_score(answers: Steered) -> float:
+    """Mean over parts of the harmonic mean; NaN where every part's concept scores are withheld."""
+    values = by_part(answers)[SCORE]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

@@ -1,0 +1,187 @@
+"""Track `steer`: every contender gets the same texts to learn from, the same trials and one set of answers.
+
+Strength is a hyperparameter whose trials share a fit. Trials are judged on instructions of their own, for each part
+(concept) by itself, ties going to the weaker; what was fitted is not refitted, and the chosen trial answers the test
+once, before another panel of the judge. Trial 1, untuned, answers too and is charged to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from arena.contract import Budget, Examples, FairfightError, Intervention, Part, Sites, Steerer, Text
+from arena.judging import SCORES, SELECTS, Panel
+from arena.lab import Lab
+from results.record import Steered, canonical
+from results.steering import harmonic
+from runners.build import STRENGTH, Contender
+from runners.tracks.detect import asked_of
+from runners.tracks.outcome import Outcome
+from runners.trials import draw
+
+
+def wants(contender: Contender, trials: int, layers: int) -> Sites:
+    """The sites that the contender's trials will read."""
+    settings = draw(contender.params, contender.grid, trials)
+    return frozenset().union(*(contender.make(**setting).wants(layers) for setting in settings))
+
+
+def texts(part: Part, _half: str) -> list[Text]:
+    """What the contenders will read of a part."""
+    return list(part.train.texts)
+
+
+def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab: Lab) -> Outcome:
+    """One cell; the parts are answered together."""
+    settings = draw(contender.params, contender.grid, budget.trials)
+    selection = [_selection(part) for part in parts]
+    asked = [asked_of(part, half) for part in parts]
+    with lab.meter.phase("fit"):
+        interventions = _interventions(contender, settings, parts, lab)
+    with lab.meter.phase("judge", counts=False):
+        panels = [_panel(SELECTS, parts, selection, lab), _panel(SCORES, parts, asked, lab)]
+    trials = range(len(settings))
+    tried = [[interventions[trial][part] for trial in trials] for part in range(len(parts))]
+    with lab.meter.phase("selection"):
+        said = _answers(parts, selection, tried, lab)
+    with lab.meter.phase("judge", counts=False):
+        rated = [_rated(panels[SELECTS], parts, selection, [one[trial] for one in said]) for trial in trials]
+    scores = [_part_scores(rows, parts) for rows in rated]
+    chosen = [_choice(settings, [scores[trial][part] for trial in trials]) for part in range(len(parts))]
+    with lab.meter.phase("query"):
+        test = _answers(parts, asked, [[tried[part][trial]] for part, trial in enumerate(chosen)], lab)
+    untuned = test
+    if any(chosen):
+        with lab.meter.phase("untuned", counts=False):
+            untuned = _answers(parts, asked, [[options[0]] for options in tried], lab)
+    with lab.meter.phase("judge", counts=False):
+        final = _rated(panels[SCORES], parts, asked, [one[0] for one in test])
+        plain = _rated(panels[SCORES], parts, asked, [one[0] for one in untuned])
+    dev = _chosen_rows(rated, chosen, parts)
+    return Outcome(
+        test=final,
+        untuned=plain,
+        dev=dev,
+        trials=[_summary(setting, scores[trial]) for trial, setting in enumerate(settings)],
+        chosen=chosen,
+        about={"judge": {"selects": panels[SELECTS].report(), "scores": panels[SCORES].report()}},
+    )
+
+
+def _selection(part: Part) -> Examples:
+    if part.selection is None or not len(part.selection):
+        raise FairfightError(f"The part {part.name!r} has no instructions to select by; raise task.selection.")
+    return part.selection
+
+
+def _interventions(
+    contender: Contender, settings: Sequence[Mapping[str, Any]], parts: Sequence[Part], lab: Lab
+) -> list[list[Intervention]]:
+    """What each trial does for each part; trials that differ in strength alone share a fit."""
+    fitted: dict[str, list[Steerer]] = {}
+    made = []
+    for trial, setting in enumerate(settings):
+        learned = canonical({name: value for name, value in setting.items() if name != STRENGTH})
+        if learned not in fitted:
+            fitted[learned] = [
+                _fit(contender.make(**setting), part, lab, (trial, which)) for which, part in enumerate(parts)
+            ]
+        strength = setting.get(STRENGTH, contender.params.get(STRENGTH, 1.0))
+        made.append([steerer.steer(float(strength)) for steerer in fitted[learned]])
+    return made
+
+
+def _fit(steerer: Steerer, part: Part, lab: Lab, stream: tuple[int, int]) -> Steerer:
+    lab.reseed(*stream)
+    with threadpool_limits(1, user_api="blas"):  # small problems: threads cost more than they bring
+        return steerer.fit(part.train, part.brief, lab)
+
+
+def _panel(which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Panel:
+    if lab.judge is None:
+        raise FairfightError("Track steer needs a judge; choose one with judge=offline.")
+    unsteered = _answers(parts, asked, [[Intervention()] for _ in parts], lab)
+    return lab.judge.panel(which, parts, asked, [one[0] for one in unsteered], lab)
+
+
+def _answers(
+    parts: Sequence[Part], asked: Sequence[Examples], options: Sequence[Sequence[Intervention]], lab: Lab
+) -> list[list[list[str]]]:
+    """The answers to each part's prompts under each of its interventions, all in one call per way of drawing."""
+    found: list[list[list[str]]] = [[[] for _ in of_part] for of_part in options]
+    for how in sorted({(part.new_tokens, part.temperature) for part in parts}):
+        rows = [
+            (number, option, row)
+            for number, part in enumerate(parts)
+            if (part.new_tokens, part.temperature) == how
+            for option in range(len(options[number]))
+            for row in range(len(asked[number]))
+        ]
+        said = lab.generate(
+            [asked[number].prompts[row] for number, _, row in rows],
+            [options[number][option] for number, option, _ in rows],
+            how[0],
+            temperature=how[1],
+            seeds=[int(asked[number].ids[row], 16) % 2**32 for number, _, row in rows],  # the same for all contenders
+        )
+        for (number, option, _), answer in zip(rows, said, strict=True):
+            found[number][option].append(answer)
+    return found
+
+
+def _rated(panel: Panel, parts: Sequence[Part], asked: Sequence[Examples], said: Sequence[Sequence[str]]) -> Steered:
+    """The answers to all parts' prompts with a panel's sub-scores."""
+    which = [number for number, rows in enumerate(asked) for _ in range(len(rows))]
+    prompts = tuple(prompt for rows in asked for prompt in rows.prompts)
+    answers = tuple(answer for rows in said for answer in rows)
+    return Steered(
+        part=tuple(parts[number].name for number in which),
+        id=tuple(id_ for rows in asked for id_ in rows.ids),
+        group=np.concatenate([rows.groups for rows in asked]),
+        prompt=prompts,
+        answer=answers,
+        score=panel.rate(which, prompts, answers),
+    )
+
+
+def _part_scores(rows: Steered, parts: Sequence[Part]) -> list[float | None]:
+    """Mean score of each part's answers; None where the panel withholds its concept."""
+    each, names = harmonic(rows.score), np.array(rows.part)
+    means = [float(each[names == part.name].mean()) for part in parts]
+    return [None if np.isnan(mean) else mean for mean in means]
+
+
+def _choice(settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]) -> int:
+    """The best trial of a part, the weakest of equals; trial 1 where nothing can be told."""
+    known = [
+        (-score, abs(settings[trial].get(STRENGTH, 0.0)), trial)
+        for trial, score in enumerate(scores)
+        if score is not None
+    ]
+    return min(known)[2] if known else 0
+
+
+def _chosen_rows(rated: Sequence[Steered], chosen: Sequence[int], parts: Sequence[Part]) -> Steered:
+    """Each part's rows of its own trial."""
+    names = np.array(rated[0].part)
+    rows = [
+        (trial, row) for part, trial in zip(parts, chosen, strict=True) for row in np.flatnonzero(names == part.name)
+    ]
+    first = rated[0]
+    return Steered(
+        part=tuple(first.part[row] for _, row in rows),
+        id=tuple(first.id[row] for _, row in rows),
+        group=first.group[[row for _, row in rows]],
+        prompt=tuple(first.prompt[row] for _, row in rows),
+        answer=tuple(rated[trial].answer[row] for trial, row in rows),
+        score={name: np.array([rated[trial].score[name][row] for trial, row in rows]) for name in first.score},
+    )
+
+
+def _summary(setting: Mapping[str, Any], scores: Sequence[float | None]) -> dict[str, Any]:
+    known = [score for score in scores if score is not None]
+    return {"params": dict(setting), "dev_score": float(np.mean(known)) if known else None, "parts": list(scores)}

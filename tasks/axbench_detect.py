@@ -1,0 +1,100 @@
+"""AxBench (Wu et al. 2025): is a concept in a text? A suite whose parts are its concepts, read from the public layout.
+
+A folder holds `generate/train_data.parquet`, `inference/latent_eval_data.parquet` and `generate/metadata.jsonl`, as the
+release and its sets on the hub do. What differs from the original protocol, and why:
+
+- Hard negatives (texts with another sense of the concept's words) are asked about; AxBench drops them by a misspelt
+  name. `auroc_without_hard_negatives` is the number that it would give.
+- Everybody scores the same text: the response, or instruction and response (`text=both`).
+- Trials are scored on folds of the training data; thresholds, calibration and scales never see the evaluation data.
+- Groups are instructions, which the evaluation data share among texts and concepts.
+
+`positives=others` trains on other concepts' positives and asks about the concept all the same. What scores above 0.5
+there tells positives from negatives without having seen the concept: by length (on concept10's evaluation texts
+positives have 555 characters on average, negatives 333), by style, or by the author, who differs in training alone (the
+negatives are the model's own, all other texts gpt-4o-mini's). It is a diagnostic, not a task to be good at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskMeta
+from tasks import cleaning
+from tasks.axbench_data import Release, Row, digest
+from tasks.splitting import given
+
+TEXTS = ("response", "both")
+POSITIVES = ("own", "others")
+
+
+class AxbenchDetect:
+    """`task=axbench_detect task.path=folder`; `path` may be a data set of the hub, `folder` a place inside either."""
+
+    def __init__(
+        self,
+        path: str,
+        folder: str = "",
+        revision: str = "main",
+        text: str = "response",
+        positives: str = "own",
+        name: str | None = None,
+        max_tokens: int = 256,
+    ) -> None:
+        for option, value, known in (("text", text, TEXTS), ("positives", positives, POSITIVES)):
+            if value not in known:
+                raise FairfightError(f"Unknown task.{option}={value!r}; choose one of {', '.join(known)}.")
+        self.release = Release(path, folder, revision)
+        self.text, self.positives, self.max_tokens = text, positives, max_tokens
+        title = name or self.release.name
+        self.brief = Brief("Is the concept in this text?", ("absent", "present"), ("no", "yes"))
+        self.meta = TaskMeta(
+            name=title if positives == "own" else f"{title}_others",
+            version=1,
+            track="detect",
+            family="concepts",
+            source=self.release.source,
+            revision=self.release.revision,
+            licence="Apache-2.0 (AxBench); see the data set's card",
+            citation="Wu et al. 2025, AxBench",
+            params={"text": text, "positives": positives, "max_tokens": max_tokens},
+        )
+
+    def split(self, regime: Regime, seed: int) -> Split:
+        """A part per concept: its positives beside negatives of its genre, and all of its evaluation texts."""
+        parts, reports, straddling = [], {}, 0
+        for number, name in self.release.names().items():
+            rows = [row for row in self.release.asked if row.concept == number]
+            of_test = {row.instruction for row in rows}
+            taught = self._taught(number)
+            kept = [row for row in taught if row.instruction not in of_test]
+            straddling += len(taught) - len(kept)
+            concept = self.release.concepts[number]
+            brief = Brief(f"Is this in the text: {concept}?", self.brief.classes, self.brief.words)
+            (train, one), (asked, two) = self._clean(kept), self._clean(rows)
+            parts.append(given(name, brief, train, asked, regime, seed))
+            reports[name] = {"train": cleaning.summary(one), "asked": cleaning.summary(two)}
+        both = [report for part in reports.values() for report in part.values()]
+        told: dict[str, Any] = {name: sum(int(r[name]) for r in both) for name in ("rows_read", "rows", "groups")}
+        return Split(tuple(parts), {**told, "train_rows_of_asked_instructions": straddling, "parts": reports})
+
+    def _taught(self, number: int) -> list[Row]:
+        """Positives, and as many negatives of the concept's genre as there are."""
+        mine, negatives = self.release.positives(number), self.release.negatives(number)
+        if self.positives == "others":
+            genres = {row.genre for row in mine}
+            others = [row for row in self.release.train if row.concept != number and row.category == "positive"]
+            near = [row for row in others if row.genre in genres] or others  # a genre may have one concept only
+            mine = sorted(near, key=lambda row: digest(row.response))[: len(negatives)]
+        self.release.refuse_empty(number, mine, negatives)
+        return mine + negatives
+
+    def _clean(self, rows: Sequence[Row]) -> tuple[Examples, cleaning.Report]:
+        texts = [row.response if self.text == "response" else f"{row.instruction}\n\n{row.response}" for row in rows]
+        return cleaning.clean(
+            texts,
+            [int(row.category == "positive") for row in rows],
+            given=[row.instruction for row in rows],
+            strata=[row.category for row in rows],
+        )
