@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arena.dictionary import Dictionary
     from arena.models import LoadedModel
 
+Place = tuple[int, str]  # a block, and a module inside it ("": the block's own output)
 Where = Literal["all", "prompt", "generated"]
 WHERE: tuple[Where, ...] = ("all", "prompt", "generated")
 Delta = Callable[[torch.Tensor], torch.Tensor]  # states [rows, tokens, d] -> what is added to them
@@ -46,16 +47,20 @@ class Edit:
     layer: int
     strength: float = 1.0
     where: Where = "all"  # prompt and generated tokens, or one of them
+    ends: int = 0  # of the prompt's tokens the first and the last so many; 0: all
     gate: Gate | None = None
+    module: str = ""  # whose output changes, by its name in the block; none: the block's
 
     def __post_init__(self) -> None:
         if self.where not in WHERE:
             raise FairfightError(f"Unknown where={self.where!r} of an edit; choose one of {', '.join(WHERE)}.")
-        if self.gate is not None and self.gate.layer > self.layer:
+        if self.gate is not None and self.gate.layer + bool(self.module) > self.layer:
             raise FairfightError(
                 f"A gate that reads block {self.gate.layer} cannot decide over an edit after block {self.layer}; let "
                 f"it read that block or an earlier one."
             )
+        if self.ends < 0:
+            raise FairfightError(f"An edit of the first and last {self.ends} tokens cannot be; give 0 (all) or more.")
         if not np.isfinite(self.strength):
             raise FairfightError(f"An edit of strength {self.strength} has no meaning; give a finite number.")
 
@@ -66,6 +71,10 @@ class Edit:
     def kin(self) -> Hashable:
         """Edits that are equal in this are computed together."""
         raise NotImplementedError
+
+    def widths(self, _block: torch.nn.Module, width: int) -> dict[str, int]:
+        """How wide the last axis of each array must be, for states of a width."""
+        return {name: width for name in self.arrays() if name != "bias"}
 
     @classmethod
     def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
@@ -130,6 +139,37 @@ class Affine(Edit):
             return (found.relu() if relu else found) @ write
 
         return delta
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Adapter(Edit):
+    """Low-rank adaptation of a linear map inside the block: with x the module's input, its output rises by up down x.
+
+    down [r, in], up [out, r]. Source: LoRA, Hu et al. 2021.
+    """
+
+    down: np.ndarray
+    up: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"down": self.down, "up": self.up.T}
+
+    def kin(self) -> Hashable:
+        return Adapter, self.down.shape, self.up.shape
+
+    def widths(self, block: torch.nn.Module, width: int) -> dict[str, int]:
+        try:
+            weight = block.get_submodule(self.module).weight
+        except AttributeError as error:
+            raise FairfightError(
+                f"The blocks of this model have no linear map {self.module!r} to adapt; name one of theirs."
+            ) from error
+        return {"down": int(weight.shape[1]), "up": int(weight.shape[0])}
+
+    @classmethod
+    def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
+        down, up = (_stack([getattr(e, name) for e in edits], like) for name in ("down", "up"))
+        return lambda x: x @ down.mT @ up.mT
 
 
 def project_out(direction: np.ndarray, layer: int, **more: Any) -> Affine:
@@ -204,6 +244,7 @@ class _Group:
     strength: torch.Tensor  # [edits, 1, 1]
     prompt: torch.Tensor  # [edits], whether prompt tokens are edited
     generated: torch.Tensor
+    ends: torch.Tensor  # [edits, 1]; 0 where all of the prompt's tokens are
     gates: list[tuple[int, Gate]]  # place among the edits, gate
     delta: Delta
 
@@ -241,16 +282,23 @@ class Edits:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Hooks on every block that is edited or read; none are left behind."""
-        layers = sorted(self._groups.keys() | self._readers.keys())
+        places = sorted(self._groups.keys() | {(layer, "") for layer in self._readers})
         hooks = [
-            self._blocks[layer].register_forward_hook(lambda _, __, out, layer=layer: self._output(layer, out))
-            for layer in layers
+            self._module(place).register_forward_hook(
+                lambda _, inputs, out, place=place: self._output(place, inputs, out)
+            )
+            for place in places
         ]
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def _module(self, place: Place) -> torch.nn.Module:
+        layer, name = place
+        block: torch.nn.Module = self._blocks[layer]
+        return block.get_submodule(name) if name else block
 
     def _check(self, edit: Edit) -> None:
         """Raises FairfightError for what does not fit the model; what comes out would be text all the same."""
@@ -261,11 +309,13 @@ class Edits:
                     f"{len(self._blocks) - 1}."
                 )
         arrays = edit.arrays() | ({"gate": edit.gate.weight} if edit.gate else {})
+        widths = edit.widths(self._blocks[edit.layer], self._width) | {"gate": self._width}
         for name, array in arrays.items():
-            if array.shape[-1] != self._width and name != "bias":
+            wanted = widths.get(name, array.shape[-1])
+            if array.shape[-1] != wanted:
                 raise FairfightError(
-                    f"An edit's {name} of width {array.shape[-1]} does not fit states of width {self._width}; it "
-                    f"belongs to another model."
+                    f"An edit's {name} of width {array.shape[-1]} does not fit states of width {wanted}; it belongs to "
+                    f"another model."
                 )
             if not np.isfinite(array).all():
                 raise FairfightError(
@@ -274,40 +324,43 @@ class Edits:
 
     def _group(self) -> None:
         """Edits by block and place in the row's order, kindred ones together."""
-        found: dict[tuple[int, int, Hashable], list[tuple[int, Edit]]] = {}
+        found: dict[tuple[Place, int, Hashable], list[tuple[int, Edit]]] = {}
         self._readers: dict[int, list[tuple[int, Gate]]] = {}
         for row, edits in enumerate(self._per_row):
-            place: dict[int, int] = {}
+            turns: dict[Place, int] = {}
             for edit in edits:
                 if edit.strength == 0:
                     continue
-                turn = place[edit.layer] = place.get(edit.layer, -1) + 1
-                found.setdefault((edit.layer, turn, edit.kin()), []).append((row, edit))
+                place = edit.layer, edit.module
+                turn = turns[place] = turns.get(place, -1) + 1
+                found.setdefault((place, turn, edit.kin()), []).append((row, edit))
                 if edit.gate is not None:
                     self._readers.setdefault(edit.gate.layer, []).append((row, edit.gate))
-        self._groups: dict[int, list[_Group]] = {}
-        for (layer, _, _), members in sorted(found.items(), key=lambda item: item[0][:2]):
+        self._groups: dict[Place, list[_Group]] = {}
+        for (place, _, _), members in sorted(found.items(), key=lambda item: item[0][:2]):
             edits = [edit for _, edit in members]
             device = self._like.device
-            self._groups.setdefault(layer, []).append(
+            self._groups.setdefault(place, []).append(
                 _Group(
                     rows=torch.tensor([row for row, _ in members], device=device),
                     strength=torch.tensor([e.strength for e in edits], device=device).to(self._like)[:, None, None],
                     prompt=torch.tensor([e.where != "generated" for e in edits], device=device),
                     generated=torch.tensor([e.where != "prompt" for e in edits], device=device),
+                    ends=torch.tensor([[e.ends] for e in edits], device=device),
                     gates=[(i, e.gate) for i, e in enumerate(edits) if e.gate is not None],
                     delta=type(edits[0]).together(edits, self._like),
                 )
             )
 
-    def _output(self, layer: int, output: Any) -> Any:
+    def _output(self, place: Place, inputs: tuple[Any, ...], output: Any) -> Any:
+        layer, module = place
         whole = isinstance(output, torch.Tensor)
         states = output if whole else output[0]
-        if self._prompt:
+        if self._prompt and not module:
             self._decide(layer, states)
         edited = states
-        for group in self._groups.get(layer, ()):
-            edited = self._edited(edited, group)
+        for group in self._groups.get(place, ()):
+            edited = self._edited(edited, inputs[0] if module else edited, group)
         if edited is states:
             return None
         return edited if whole else (edited, *output[1:])
@@ -321,14 +374,19 @@ class Edits:
             decided = float((counted @ weight).mean()) + gate.bias > 0
             self._gates.setdefault(gate, {})[self._numbers[row]] = decided
 
-    def _edited(self, states: torch.Tensor, group: _Group) -> torch.Tensor:
+    def _edited(self, states: torch.Tensor, read: torch.Tensor, group: _Group) -> torch.Tensor:
+        """States with a group's edits; `read` is what the edits are a function of, [rows, tokens, width]."""
         allowed = (group.prompt if self._prompt else group.generated).clone()
         for i, gate in group.gates:
             allowed[i] &= self._gates[gate][self._numbers[int(group.rows[i])]]
         if not allowed.any():
             return states
         whole = len(group.rows) == len(states)  # rows are in order, so they are all of them
-        mine = states if whole else states[group.rows]
-        mask = ((self._real if whole else self._real[group.rows]) & allowed[:, None])[:, :, None]
-        changed = torch.where(mask, mine + group.strength * group.delta(mine), mine)
+        mine, seen, real = (x if whole else x[group.rows] for x in (states, read, self._real))
+        mask = real & allowed[:, None]
+        if self._prompt and group.ends.any():
+            place = real.cumsum(1)
+            at_an_end = (place <= group.ends) | (place[:, -1:] - place < group.ends)
+            mask = mask & (at_an_end | (group.ends == 0))
+        changed = torch.where(mask[:, :, None], mine + group.strength * group.delta(seen), mine)
         return changed if whole else states.index_copy(0, group.rows, changed)

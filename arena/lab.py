@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arena.dictionary import Dictionary
     from arena.judging import Judge
     from arena.training import Trainee
+    from arena.tuning import Tuner
 
 T = TypeVar("T")
 REMEMBERED = 40  # what `once` keeps: the folds of one path (36 pairs of 12 labels) and some
@@ -290,6 +291,13 @@ class Lab:
 
         with self.meter.door():
             return Trainee(self._reader, self.meter, self.rng)
+
+    def tuner(self) -> Tuner:
+        """The frozen model, for tuning a change of its states; see `arena.tuning`."""
+        from arena.tuning import Tuner
+
+        with self.meter.door():
+            return Tuner(self._reader, self.meter, self.rng)
 
     def lens(self, states: np.ndarray, forms: Sequence[str]) -> np.ndarray:
         """Logits that the model's final norm and unembedding give to words, [n, forms], from states [n, d].

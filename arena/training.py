@@ -39,12 +39,12 @@ class Trainee:
     are trained counting twice (gradients of activations and of weights), a frozen one once.
     """
 
-    def __init__(self, reader: Reader, meter: Meter, rng: np.random.Generator) -> None:
+    def __init__(self, reader: Reader, meter: Meter, rng: np.random.Generator, frozen: bool = False) -> None:
         self._reader = reader
         self._meter = meter
         self._rng = rng
         self.loaded: LoadedModel = reader.loaded
-        self.model: Any = copy.deepcopy(reader.loaded.model)
+        self.model: Any = reader.loaded.model if frozen else copy.deepcopy(reader.loaded.model)
         self.device = reader.loaded.device
 
     def ids(self, prompt: str) -> list[int]:
@@ -81,24 +81,41 @@ class Trainee:
         backward: int,
     ) -> None:
         """Minimises the cross-entropy of `logits(rows)` [rows, classes]; `tokens` [n] are the rows' lengths."""
+        targets = torch.from_numpy(np.asarray(labels)).to(self.device)
+
+        def loss(rows: list[int]) -> torch.Tensor:
+            return torch.nn.functional.cross_entropy(logits(rows), targets[rows])
+
+        self.optimise(loss, tokens, parameters, course, blocks=blocks, backward=backward)
+
+    def optimise(
+        self,
+        loss: Callable[[list[int]], torch.Tensor],
+        tokens: Sequence[int],
+        parameters: Iterable[torch.Tensor],
+        course: Course,
+        *,
+        blocks: int,
+        backward: int,
+    ) -> None:
+        """Minimises `loss(rows)` over random batches of rows; `tokens` [n] are the rows' lengths."""
         trained = [p for p in parameters if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=course.lr, weight_decay=course.weight_decay)
-        steps = course.epochs * -(-len(labels) // course.batch)
+        steps = course.epochs * -(-len(tokens) // course.batch)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace(step, steps))
-        targets = torch.from_numpy(np.asarray(labels)).to(self.device)
         count = sum(p.numel() for p in trained)
         with token_bar(course.epochs * sum(tokens), f"training {self.loaded.name}") as bar:
             for _ in range(course.epochs):
                 for rows in self._shuffled(tokens, course.batch):
                     start = time.perf_counter()
                     with self._meter.door():
-                        loss = torch.nn.functional.cross_entropy(logits(rows), targets[rows])
+                        value = loss(rows)
                         optimiser.zero_grad()
-                        loss.backward()
+                        value.backward()
                         torch.nn.utils.clip_grad_norm_(trained, 1.0)
                         optimiser.step()
                         schedule.step()
-                        if not torch.isfinite(loss):
+                        if not torch.isfinite(value):
                             raise FairfightError(f"Training diverged at lr={course.lr:g}; give its grid smaller ones.")
                     done = sum(tokens[i] for i in rows)
                     self._meter.train(done, blocks, backward, time.perf_counter() - start, count)

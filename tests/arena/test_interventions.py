@@ -163,7 +163,7 @@ def test_blocks_that_return_tuples(tiny: LoadedModel, ids: list[list[int]], monk
     work = Edits(tiny, [[Add(layer=0, vector=V)]])
     work.here(torch.ones(1, 3, dtype=torch.bool), prompt=True)
     h = torch.randn(1, 3, D)
-    states, more = work._output(0, (h, "more"))
+    states, more = work._output((0, ""), (), (h, "more"))
     assert more == "more"
     torch.testing.assert_close(states, h + torch.from_numpy(V))
 

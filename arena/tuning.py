@@ -1,0 +1,116 @@
+"""Tuning a change of a frozen model's states on what it should say: steering vectors, low-rank edits, adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from arena.activations import pad
+from arena.contract import Dialogue, Examples, FairfightError
+from arena.training import Trainee
+
+if TYPE_CHECKING:
+    from arena.activations import Reader
+    from arena.meter import Meter
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Dialogues that pass the model together, padded on the right; masks are [rows, tokens]."""
+
+    ids: torch.Tensor
+    real: torch.Tensor
+    answer: torch.Tensor  # the answers' tokens
+
+    @property
+    def prompt(self) -> torch.Tensor:
+        """Tokens of the prompts, the template's own among them."""
+        return self.real & ~self.answer
+
+
+# From a module's input, its output [rows, tokens, d] and the batch to what goes on in the output's place.
+Change = Callable[[torch.Tensor, torch.Tensor, Batch], torch.Tensor]
+
+
+class Tuner(Trainee):
+    """The model itself, frozen, and dialogues that it is to say under a change; what passes is metered."""
+
+    def __init__(self, reader: Reader, meter: Meter, rng: np.random.Generator) -> None:
+        super().__init__(reader, meter, rng, frozen=True)
+
+    @property
+    def width(self) -> int:
+        """Of the residual stream."""
+        return int(self.model.config.get_text_config(decoder=True).hidden_size)
+
+    def lengths(self, said: Sequence[Dialogue]) -> list[int]:
+        """Tokens of each dialogue, the chat template's among them."""
+        return [len(self._reader.ids(one)) for one in said]
+
+    def answer_ids(self, one: Dialogue) -> list[int]:
+        """Token ids of a dialogue's answer."""
+        return self._reader.ids(one)[self._reader.begin(one) :]
+
+    def logprobs(
+        self, said: Sequence[Dialogue], changes: Mapping[torch.nn.Module, Change]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sum of log p(token | what is before) over each answer, and its tokens, [rows] each, with gradients."""
+        ids = [self._reader.ids(one) for one in said]
+        begins = [self._reader.begin(one) for one in said]
+        padded, lengths = pad([list(row) for row in ids], self.device)
+        place = torch.arange(padded.shape[1], device=self.device)
+        real = place[None] < torch.tensor(lengths, device=self.device)[:, None]
+        answer = real & (place[None] >= torch.tensor(begins, device=self.device)[:, None])
+        batch = Batch(padded, real, answer)
+        before = answer[:, 1:].nonzero(as_tuple=True)  # the token before each answer's token
+        with _changed(changes, batch), self._head_on(before):
+            logits = self.model(input_ids=padded, use_cache=False).logits[0].float()
+        told = -torch.nn.functional.cross_entropy(logits, padded[:, 1:][before], reduction="none")
+        sums = torch.zeros(len(ids), device=self.device).index_add(0, before[0], told)
+        return sums, answer.sum(1)
+
+    @contextmanager
+    def _head_on(self, places: tuple[torch.Tensor, ...]) -> Iterator[None]:
+        """The head, the widest layer, sees the states at these (row, token) places alone, in one row."""
+        head = self.model.get_output_embeddings()
+        hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][places][None],))
+        try:
+            yield
+        finally:
+            hook.remove()
+
+
+@contextmanager
+def _changed(changes: Mapping[torch.nn.Module, Change], batch: Batch) -> Iterator[None]:
+    def hook(change: Change) -> Callable[..., Any]:
+        def changed(_: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> Any:
+            whole = isinstance(output, torch.Tensor)
+            new = change(inputs[0] if inputs else output, output if whole else output[0], batch)
+            return new if whole else (new, *output[1:])
+
+        return changed
+
+    hooks = [module.register_forward_hook(hook(change)) for module, change in changes.items()]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()
+
+
+def language_loss(sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Mean negative log-likelihood per token, a scalar."""
+    return -sums.sum() / counts.sum()
+
+
+def spoken(train: Examples, label: int = 1) -> list[Dialogue]:
+    """The training dialogues of a class."""
+    if train.completions is None:
+        raise FairfightError("These data hold no responses to learn from; a steering task brings them.")
+    pairs = zip(train.prompts, train.completions, train.truth, strict=True)
+    return [Dialogue(prompt, answer) for prompt, answer, of in pairs if of == label]
