@@ -1,22 +1,27 @@
 """Judges of what steered models say: does the answer hold the concept, does it answer, is it fluent?
 
-Sub-scores lie in [0, 1]. Trials are chosen by one panel and scored by another, which learned from other texts through
-another encoder, so that nothing wins by pleasing the scorer.
+Sub-scores lie in [0, 1]. Trials are chosen by one panel and scored by another, which learned from other texts and
+reads them otherwise, so that nothing wins by pleasing the scorer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from arena.contract import Dialogue, Examples, FairfightError, Part
+from arena.contract import Dialogue, Examples, FairfightError, Part, Site, depth
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -25,9 +30,11 @@ CONCEPT, RELEVANCE, FLUENCY = "concept", "relevance", "fluency"
 SELECTS, SCORES = 0, 1  # which panel
 KINDS = OWN, OTHER, HARD = ("positive", "other concept", "hard negative")  # of the texts a panel learns from
 BAND = (5, 95)  # percentiles of unsteered answers between which an answer's likelihood is normal
-C = 1.0
+READS = 2 / 3  # share of the depth at which the panel that scores reads a text
+C = {False: 1.0, True: 0.01}  # of the logistic regression on TF-IDF, and on standardised states
 FOLDS = 5
-SALAD_WORDS = 40
+SALAD_WORDS = 60
+PROBES = 12  # texts of each kind whose quality is known
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -60,15 +67,17 @@ class Judge(Protocol):
 class Offline:
     """Judges without a network.
 
-    Concept: logistic regression on texts of the concept against texts of other concepts (one author wrote both), on
-    TF-IDF of words where trials are selected and MiniLM embeddings where they are scored; 0 is the median of other
-    concepts' held-out texts, 1 that of the concept's own. Relevance: the share r of other instructions to which the
-    answer is less similar than to its own, in the same encoding, as max(0, 2 r - 1). Fluency: 1 where the mean
-    log-likelihood of the answer's tokens under the unsteered model, given the original instruction, lies between the
-    5th and 95th percentile of unsteered answers, falling to 0 at one band's width beside it, times the share of
-    distinct word pairs (at the 5th percentile of unsteered answers and above: 1).
+    Concept: logistic regression on texts of the concept against texts of other concepts (one author wrote both); 0 is
+    the median of other concepts' held-out texts, 1 that of the concept's own. Where trials are selected it reads TF-IDF
+    of words and word pairs; where they are scored, the unsteered model's own mean state at two thirds of its depth, and
+    it learns that texts without an order of words (shuffled, or the concept's words alone) do not count.
+    Relevance: the share r of other instructions to which the answer is less similar than to its own (TF-IDF; MiniLM
+    embeddings), as max(0, 2 r - 1). Fluency: 1 where the mean log-likelihood of the answer's tokens under the unsteered
+    model, given the original instruction, lies between the 5th and 95th percentile of unsteered answers, falling to 0
+    at one band's width beside it, times the share of distinct word pairs (at the 5th percentile of unsteered answers
+    and above: 1).
 
-    A concept's scores are withheld where a salad of its words scores as high as real texts.
+    Where a salad of a concept's words reaches what real texts do before the panel that scores, its scores are withheld.
     """
 
     VERSION = 1
@@ -77,17 +86,25 @@ class Offline:
         from arena import assets
         from arena.embeddings import ASSET
 
-        return {"name": "offline", "version": self.VERSION, "encoders": ["tfidf", assets.pin(ASSET).sha256]}
+        return {"name": "offline", "version": self.VERSION, "embeddings": assets.pin(ASSET).sha256}
 
     def panel(
-        self, which: int, parts: Sequence[Part], asked: Sequence[Examples], unsteered: Sequence[Sequence[str]], lab: Lab
+        self,
+        which: int,
+        parts: Sequence[Part],
+        asked: Sequence[Examples],
+        unsteered: Sequence[Sequence[str]],
+        lab: Lab,
     ) -> Panel:
         prompts = [prompt for examples in asked for prompt in examples.prompts]
         answers = [answer for said in unsteered for answer in said]
-        texts = [text for part in parts for text in _reserved(part, which).completions or ()]
-        encode = lab.embeddings if which == SCORES else tfidf([*texts, *prompts])
-        concepts = [ConceptScale.fitted(_reserved(part, which), part, encode) for part in parts]
-        return OfflinePanel(concepts, encode, list(dict.fromkeys(prompts)), Normal.of(prompts, answers, lab), lab)
+        if which == SCORES:
+            read, alike = partial(states, lab), lab.embeddings
+        else:
+            texts = [text for part in parts for text in _reserved(part, which).completions or ()]
+            read = alike = tfidf([*texts, *prompts])
+        scales = [ConceptScale.fitted(_reserved(part, which), part, read, guarded=which == SCORES) for part in parts]
+        return OfflinePanel(scales, read, alike, list(dict.fromkeys(prompts)), Normal.of(prompts, answers, lab), lab)
 
 
 def _reserved(part: Part, which: int) -> Examples:
@@ -97,76 +114,92 @@ def _reserved(part: Part, which: int) -> Examples:
 
 
 def tfidf(texts: Sequence[str]) -> Encoder:
-    """TF-IDF of words, rows of unit length; words in two texts or more."""
-    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, stop_words="english").fit(texts)
+    """TF-IDF of words and word pairs, rows of unit length; those in two texts or more."""
+    vectorizer = TfidfVectorizer(sublinear_tf=True, min_df=2, ngram_range=(1, 2)).fit(texts)
     return lambda asked: np.asarray(vectorizer.transform(asked).toarray())
+
+
+def states(lab: Lab, texts: Sequence[str]) -> np.ndarray:
+    """The mean state of raw texts at two thirds of the unsteered model's depth, [n, d]."""
+    return lab.activations(texts, Site(depth(READS, lab.layers), "mean"))
 
 
 @dataclass(frozen=True)
 class ConceptScale:
     """How much of a concept is in a text: a logit between those of other concepts' texts (0) and the concept's (1)."""
 
-    model: LogisticRegression
+    model: Any
     low: float
     high: float
-    report: dict[str, Any]
+    report: Mapping[str, Any]
 
     @property
     def withheld(self) -> bool:
-        return not self.low < self.high or self.report["salad"] >= self.report["real"]
+        return not self.low < self.high or bool(self.report["salad"] >= self.report["real"])
 
     @classmethod
-    def fitted(cls, texts: Examples, part: Part, encode: Encoder) -> ConceptScale:
-        """Learns from texts of the concept and of others; hard negatives only test it."""
+    def fitted(cls, texts: Examples, part: Part, read: Encoder, guarded: bool) -> ConceptScale:
+        """Learns from texts of the concept and of others; hard negatives only test it.
+
+        `guarded`: also that texts without an order are none. What it is tested with is made of other texts' words.
+        """
         assert texts.completions is not None
         assert texts.strata is not None
-        kind = np.array(texts.strata)
-        said = np.array(texts.completions, dtype=object)
-        taught = np.flatnonzero(kind != HARD)
-        own = kind[taught] == OWN
-        vectors = encode(list(said[taught]))
-        model = LogisticRegression(C=C, class_weight="balanced", max_iter=1000)
-        folds = GroupKFold(min(FOLDS, len(np.unique(texts.groups[taught][own]))))
-        out = cross_val_predict(model, vectors, own, groups=texts.groups[taught], cv=folds, method="decision_function")
-        model.fit(vectors, own)
-        low, high = float(np.median(out[~own])), float(np.median(out[own]))
-        from sklearn.metrics import roc_auc_score
-
-        scale = cls(model, low, high, {})
-        hard = list(said[kind == HARD])
-        probes = {
-            "auroc": float(roc_auc_score(own, out)),
-            "real": float(scale._scaled(out[own]).mean()),
-            "other": float(scale._scaled(out[~own]).mean()),
-            "hard": float(scale.place(encode(hard)).mean()) if hard else None,
-            "salad": float(scale.place(encode(salads(part.train))).mean()),
-        }
-        return cls(model, low, high, probes)
+        kind, said = np.array(texts.strata), np.array(texts.completions, dtype=object)
+        own, other = list(said[kind == OWN]), list(said[kind == OTHER])
+        jumble = [*salads(own, other, 2 * len(own)), *shuffled(own)] if guarded else []
+        truth = np.r_[np.ones(len(own)), np.zeros(len(other) + len(jumble))].astype(bool)
+        whole = np.concatenate([texts.groups[kind == OWN], texts.groups[kind == OTHER], -1 - np.arange(len(jumble))])
+        vectors = read([*own, *other, *jumble])
+        model: Any = LogisticRegression(C=C[guarded], class_weight="balanced", max_iter=2000)
+        model = make_pipeline(StandardScaler(), model) if guarded else model
+        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+        out = cross_val_predict(model, vectors, truth, groups=whole, cv=folds, method="decision_function")
+        model.fit(vectors, truth)
+        real, others = out[: len(own)], out[len(own) : len(own) + len(other)]
+        scale = cls(model, float(np.median(others)), float(np.median(real)), {})
+        taught = _of_class(part.train, 1), _of_class(part.train, 0)
+        probes = {"hard": list(said[kind == HARD]), "salad": salads(*taught, PROBES), "loops": loops(taught[0])}
+        report = {
+            "auroc": float(roc_auc_score(np.r_[np.ones(len(real)), np.zeros(len(others))], np.r_[real, others])),
+            "real": float(scale._scaled(real).clip(0, 1).mean()),
+            "other": float(scale._scaled(others).clip(0, 1).mean()),
+        } | {name: float(scale.place(read(one)).mean()) if one else None for name, one in probes.items()}
+        return dataclasses.replace(scale, report=report)
 
     def _scaled(self, logits: np.ndarray) -> np.ndarray:
         return np.asarray((logits - self.low) / max(self.high - self.low, 1e-9))
 
     def place(self, vectors: np.ndarray) -> np.ndarray:
-        """Where texts lie on the scale, [n], uncut."""
-        return self._scaled(self.model.decision_function(vectors))
+        """Where texts lie on the scale, [n] in [0, 1]."""
+        return self._scaled(self.model.decision_function(vectors)).clip(0, 1)
 
 
-def salads(train: Examples, count: int = 8) -> list[str]:
-    """Texts of a concept's words without an order: those that tell the positive training texts from the others."""
+def _of_class(train: Examples, label: int) -> list[str]:
     assert train.completions is not None
+    return [text for text, of in zip(train.completions, train.truth, strict=True) if of == label]
+
+
+def salads(own: Sequence[str], other: Sequence[str], count: int) -> list[str]:
+    """Texts of a concept's words without an order: some of those that tell its texts from others."""
     vectorizer = TfidfVectorizer(min_df=2, stop_words="english")
-    counts = vectorizer.fit_transform(train.completions)
-    gap = np.asarray(counts[train.truth == 1].mean(0) - counts[train.truth != 1].mean(0)).ravel()
+    counts = vectorizer.fit_transform([*own, *other])
+    gap = np.asarray(counts[: len(own)].mean(0) - counts[len(own) :].mean(0)).ravel()
     words = vectorizer.get_feature_names_out()[np.argsort(-gap)[:SALAD_WORDS]]
     rng = np.random.default_rng(0)
-    return [" ".join(rng.permutation(words)) for _ in range(count)]
+    sizes = rng.integers(min(15, len(words)), min(40, len(words)) + 1, count)
+    return [" ".join(rng.choice(words, size, replace=False)) for size in sizes]
 
 
-def loops(train: Examples, count: int = 8) -> list[str]:
-    """Texts of the concept that got stuck: their first words over and over."""
-    assert train.completions is not None
-    own = [text for text, label in zip(train.completions, train.truth, strict=True) if label == 1]
-    return [" ".join(text.split()[:6] * 8) for text in own[:count]]
+def shuffled(texts: Sequence[str]) -> list[str]:
+    """The same words in another order."""
+    rng = np.random.default_rng(0)
+    return [" ".join(rng.permutation(text.split())) for text in texts]
+
+
+def loops(texts: Sequence[str]) -> list[str]:
+    """Texts that got stuck: their first words over and over."""
+    return [" ".join(text.split()[:6] * 8) for text in texts[:PROBES]]
 
 
 @dataclass(frozen=True)
@@ -208,33 +241,40 @@ class OfflinePanel:
     """See `Offline`."""
 
     def __init__(
-        self, concepts: Sequence[ConceptScale], encode: Encoder, pool: Sequence[str], normal: Normal, lab: Lab
+        self,
+        scales: Sequence[ConceptScale],
+        read: Encoder,
+        alike: Encoder,
+        pool: Sequence[str],
+        normal: Normal,
+        lab: Lab,
     ) -> None:
-        self._concepts, self._encode, self._normal, self._lab = concepts, encode, normal, lab
-        self._pool = encode(pool)
+        self._scales, self._read, self._alike, self._normal, self._lab = scales, read, alike, normal, lab
+        self._pool = alike(pool)
 
     def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
-        vectors = self._encode(answers)
         which = np.asarray(parts)
-        concept = np.full(len(answers), np.nan)
+        said = np.array([bool(answer.strip()) for answer in answers])
+        concept = np.where(said, np.nan, 0.0)
         for number in np.unique(which):
-            mine = which == number
-            if not self._concepts[number].withheld:
-                concept[mine] = self._concepts[number].place(vectors[mine]).clip(0, 1)
-        empty = np.array([not answer.strip() for answer in answers])
-        concept[empty & ~np.isnan(concept)] = 0
-        relevance = np.where(empty, 0, self._relevance(prompts, vectors))
+            mine = np.flatnonzero((which == number) & said)
+            if self._scales[number].withheld:
+                concept[which == number] = np.nan
+            elif len(mine):
+                concept[mine] = self._scales[number].place(self._read([answers[int(row)] for row in mine]))
+        relevance = np.where(said, self._relevance(prompts, answers), 0.0)
         return {CONCEPT: concept, RELEVANCE: relevance, FLUENCY: self._normal.fluency(prompts, answers, self._lab)}
 
     def report(self) -> dict[str, Any]:
         return {
             "likelihood_band": [self._normal.low, self._normal.high],
             "distinct": self._normal.distinct,
-            "parts": [scale.report | {"withheld": scale.withheld} for scale in self._concepts],
+            "parts": [dict(scale.report) | {"withheld": scale.withheld} for scale in self._scales],
         }
 
-    def _relevance(self, prompts: Sequence[str], vectors: np.ndarray) -> np.ndarray:
-        own = (self._encode(prompts) * vectors).sum(1)
+    def _relevance(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        vectors = self._alike([answer if answer.strip() else "." for answer in answers])
+        own = (self._alike(prompts) * vectors).sum(1)
         others = vectors @ self._pool.T
         below = (others < own[:, None] - 1e-9).sum(1)
         return np.asarray((2 * below / max(len(self._pool) - 1, 1) - 1).clip(0, 1))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from arena.contract import NEURONS, Brief, ContenderMeta, Detector, Examples, FairfightError, Sites
+from arena.contract import NEURONS, Brief, ContenderMeta, Detector, Examples, FairfightError, Intervention, Sites
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -46,6 +46,12 @@ class Recoded:
         """[draws, n, classes]."""
         made = zip(self.fitted_, self._variants(), strict=True)
         return np.stack([fitted.score(asked, lab.recoded(variant)) for fitted, variant in made])
+
+    def steer(self, strength: float) -> Intervention:
+        """What the wrapped contender does with the first variant."""
+        steerer: Any = self.fitted_[0]
+        made: Intervention = steerer.steer(strength)
+        return made
 
     def _variants(self) -> list[str]:
         return [f"{self.variant}{draw}" for draw in range(self.draws)]

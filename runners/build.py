@@ -98,7 +98,7 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track
     if not nodes:
         raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
     mine = {label: _of_track(node, track) for label, node in nodes.items()}
-    made = [_contender(f"contender.{label}", label, node, trusted, mine) for label, node in mine.items()]
+    made = [_contender(f"contender.{label}", label, node, trusted, mine, track) for label, node in mine.items()]
     for contender in made:
         if not hasattr(contender.target, DOES[track]):
             able = ", ".join(name for name in options("contender") if track in tracks(raw("contender", name), trusted))
@@ -120,7 +120,12 @@ def _of_track(node: Mapping[str, Any], track: str) -> dict[str, Any]:
 
 
 def _contender(
-    where: str, label: str, node: Mapping[str, Any], trusted: list[str], beside: Mapping[str, Mapping[str, Any]]
+    where: str,
+    label: str,
+    node: Mapping[str, Any],
+    trusted: list[str],
+    beside: Mapping[str, Mapping[str, Any]],
+    track: str,
 ) -> Contender:
     """A contender; what a wrapper names as `of` is that one of the same run (`beside`), else the YAML's."""
     target, params = _target(where, node, trusted)
@@ -139,8 +144,8 @@ def _contender(
         return Contender(name, target, params, grid, path)
     if isinstance(of, str) and of not in {*beside, *options("contender")}:
         raise FairfightError(f"{where}.of={of!r} is no contender; choose one of {', '.join(options('contender'))}.")
-    node = of if not isinstance(of, str) else beside[of] if of in beside else _of_track(raw("contender", of), "detect")
-    inner = _contender(f"{where}.of", str(node.get("name", of)), node, trusted, {})
+    node = of if not isinstance(of, str) else beside[of] if of in beside else _of_track(raw("contender", of), track)
+    inner = _contender(f"{where}.of", str(node.get("name", of)), node, trusted, {}, track)
     return inner.wrapped_by(name, target, params)
 
 
@@ -185,6 +190,15 @@ def _placeless(values: Mapping[str, Any], contents: Mapping[str, str], known: Di
         return contents[value] if placed else value
 
     return {k: told(v) if k.rpartition(".")[2] == "dictionary" else v for k, v in values.items()}
+
+
+def strength_of(settings: Mapping[str, Any]) -> float | None:
+    """The strength among a contender's hyperparameters, its own or of what it wraps."""
+    return next((float(value) for name, value in settings.items() if is_strength(name)), None)
+
+
+def is_strength(name: str) -> bool:
+    return name.rpartition(".")[2] == STRENGTH
 
 
 def judge(node: Mapping[str, Any]) -> Judge:

@@ -8,7 +8,8 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
-from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Pooling
+from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Pooling
+from arena.interventions import Add
 from arena.selection import Coded, divided, gaps, magnitudes
 
 if TYPE_CHECKING:
@@ -53,11 +54,19 @@ class SaeLatent(Coded):
         best = np.array([np.lexsort((apart, row))[-1] for row in worth])
         self.latents_ = active[best]
         chosen = alive[:, best].toarray()
+        self.dictionary_ = lab.dictionary(self.dictionary)
+        self.largest_ = chosen.max(0)
         away = self.signed & (gain[np.arange(classes), best] < 0)
         spread = chosen.std(0)
         self.means_ = chosen.mean(0)
         self.weights_ = np.divide(np.where(away, -1.0, 1.0), spread, out=np.zeros(classes), where=spread > 0)
         return self
+
+    def steer(self, strength: float) -> Intervention:
+        """Adds to every token what class 1's latent would, `strength` times as active as it ever was on train."""
+        code, latent = self.dictionary_, int(self.latents_[1])
+        vector = float(self.largest_[1]) * code.W_dec[latent].float().cpu().numpy()
+        return Intervention((Add(layer=code.layer, vector=vector, strength=strength),))
 
     def _areas(self, codes: csr_array, labels: np.ndarray, classes: int) -> np.ndarray:
         """`aurocs` of many latents, some at a time."""

@@ -18,7 +18,7 @@ from arena.judging import SCORES, SELECTS, Panel
 from arena.lab import Lab
 from results.record import Steered, canonical
 from results.steering import harmonic
-from runners.build import STRENGTH, Contender
+from runners.build import Contender, is_strength, strength_of
 from runners.tracks.detect import asked_of
 from runners.tracks.outcome import Outcome
 from runners.trials import draw
@@ -85,13 +85,13 @@ def _interventions(
     fitted: dict[str, list[Steerer]] = {}
     made = []
     for trial, setting in enumerate(settings):
-        learned = canonical({name: value for name, value in setting.items() if name != STRENGTH})
+        learned = canonical({name: value for name, value in setting.items() if not is_strength(name)})
         if learned not in fitted:
             fitted[learned] = [
                 _fit(contender.make(**setting), part, lab, (trial, which)) for which, part in enumerate(parts)
             ]
-        strength = setting.get(STRENGTH, contender.params.get(STRENGTH, 1.0))
-        made.append([steerer.steer(float(strength)) for steerer in fitted[learned]])
+        strength = strength_of({**contender.params, **setting})
+        made.append([steerer.steer(1.0 if strength is None else strength) for steerer in fitted[learned]])
     return made
 
 
@@ -158,7 +158,7 @@ def _part_scores(rows: Steered, parts: Sequence[Part]) -> list[float | None]:
 def _choice(settings: Sequence[Mapping[str, Any]], scores: Sequence[float | None]) -> int:
     """The best trial of a part, the weakest of equals; trial 1 where nothing can be told."""
     known = [
-        (-score, abs(settings[trial].get(STRENGTH, 0.0)), trial)
+        (-score, abs(strength_of(settings[trial]) or 0.0), trial)
         for trial, score in enumerate(scores)
         if score is not None
     ]
