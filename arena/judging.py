@@ -98,11 +98,10 @@ class Offline:
     ) -> Panel:
         prompts = [prompt for examples in asked for prompt in examples.prompts]
         answers = [answer for said in unsteered for answer in said]
-        if which == SCORES:
-            read, alike = partial(states, lab), lab.embeddings
-        else:
-            texts = [text for part in parts for text in _reserved(part, which).completions or ()]
-            read = alike = tfidf([*texts, *prompts])
+        texts = [text for part in parts for text in _reserved(part, which).completions or ()]
+        words = tfidf([*texts, *prompts])
+        read: Encoder = partial(states, lab) if which == SCORES else words
+        alike: Encoder = lab.embeddings if which == SCORES else words
         scales = [ConceptScale.fitted(_reserved(part, which), part, read, guarded=which == SCORES) for part in parts]
         return OfflinePanel(scales, read, alike, list(dict.fromkeys(prompts)), Normal.of(prompts, answers, lab), lab)
 
@@ -131,11 +130,14 @@ class ConceptScale:
     model: Any
     low: float
     high: float
+    guarded: bool  # against texts without an order
     report: Mapping[str, Any]
 
     @property
     def withheld(self) -> bool:
-        return not self.low < self.high or bool(self.report["salad"] >= self.report["real"])
+        """Salad is refused by the panel that scores; the one that selects leaves it to fluency."""
+        fooled = self.guarded and bool(self.report["salad"] >= self.report["real"])
+        return fooled or not self.low < self.high
 
     @classmethod
     def fitted(cls, texts: Examples, part: Part, read: Encoder, guarded: bool) -> ConceptScale:
@@ -157,7 +159,7 @@ class ConceptScale:
         out = cross_val_predict(model, vectors, truth, groups=whole, cv=folds, method="decision_function")
         model.fit(vectors, truth)
         real, others = out[: len(own)], out[len(own) : len(own) + len(other)]
-        scale = cls(model, float(np.median(others)), float(np.median(real)), {})
+        scale = cls(model, float(np.median(others)), float(np.median(real)), guarded, {})
         taught = _of_class(part.train, 1), _of_class(part.train, 0)
         probes = {"hard": list(said[kind == HARD]), "salad": salads(*taught, PROBES), "loops": loops(taught[0])}
         report = {

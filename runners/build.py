@@ -100,18 +100,24 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track
     mine = {label: _of_track(node, track) for label, node in nodes.items()}
     made = [_contender(f"contender.{label}", label, node, trusted, mine, track) for label, node in mine.items()]
     for contender in made:
-        if not hasattr(contender.target, DOES[track]):
-            able = ", ".join(name for name in options("contender") if track in tracks(raw("contender", name), trusted))
+        if not _able(contender.target, contender.of.target if contender.of else None, track):
+            able = ", ".join(name for name in options("contender") if track in tracks(raw("contender", name)))
             raise FairfightError(
                 f"{contender.name} does not {track}, which is what this task is about; choose among {able}."
             )
     return made
 
 
-def tracks(node: Mapping[str, Any], trusted: list[str]) -> list[str]:
-    """The tracks that a contender can fight in."""
-    target, _ = _target("contender", node, trusted)
-    return [track for track, ability in DOES.items() if hasattr(target, ability)]
+def tracks(node: Mapping[str, Any]) -> list[str]:
+    """The tracks that a contender of ours can fight in; of a wrapper, those of what it wraps too."""
+    target, params = _target("contender", node, [])
+    of = params.get("of")
+    inner = None if of is None else _target("contender", raw("contender", of) if isinstance(of, str) else of, [])[0]
+    return [track for track in DOES if _able(target, inner, track)]
+
+
+def _able(target: type, of: type | None, track: str) -> bool:
+    return all(hasattr(each, DOES[track]) for each in (target, of) if each is not None)
 
 
 def _of_track(node: Mapping[str, Any], track: str) -> dict[str, Any]:

@@ -55,7 +55,8 @@ def prompts(model: Mapping[str, Any]) -> list[str]:
         node = plain("task", choice)
         if "???" not in map(str, node.values()):
             for task in _parts(build.task(node, [], model)):
-                found |= dict.fromkeys(_prompts(task))
+                if isinstance(task, LabelledTask):  # what is asked of steered models has no label to learn
+                    found |= dict.fromkeys(_prompts(task))
     for name in every():  # `task=sae_probes task.set=...` reaches them all
         found |= dict.fromkeys(SaeProbes(name).rows().prompts)
     return list(found)

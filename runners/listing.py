@@ -58,8 +58,8 @@ def _task(choice: str, node: dict[str, Any]) -> Row:
         needed = " ".join(f"task.{k}=..." for k, v in node.items() if v == "???")
         return row | {"overrides": f"task={choice} {needed}", "flags": "your own data"}
     made: Any = build.task(plain("task", choice), [], raw("model", "smollm2_135m"))
-    row |= {"family": made.meta.family, "licence": made.meta.licence, "flags": "; ".join(made.flags)}
-    if made.ready:
+    row |= {"family": made.meta.family, "licence": made.meta.licence, "flags": "; ".join(getattr(made, "flags", ()))}
+    if getattr(made, "ready", False):
         row |= {"rows": made.data[1].rows, "groups": made.data[1].groups}
     return row
 
@@ -74,9 +74,11 @@ def contenders() -> list[Row]:
         size = 1
         for values in (node.get("grid") or {}).values():
             size *= len(values)
+        able = build.tracks(node)
         rows.append(
             {
                 "contender": choice,
+                "tracks": ", ".join(able),
                 "family": target.meta.family,
                 "uses": ", ".join(target.meta.access),
                 "control": target.meta.control or "",

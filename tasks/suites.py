@@ -64,7 +64,7 @@ def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[P
     known = {fold(said.instruction) for said in (*concept.taught, *concept.kept)}
     free = [text for text in concept.instructions if fold(text) not in known]
     asked, free_report = cleaning.clean(free, [0] * len(free))
-    order = np.array(sorted(range(len(asked)), key=lambda i: _hash(concept.name, asked.ids[i])), dtype=int)
+    order = np.array(sorted(range(len(asked)), key=lambda i: hashed(concept.name, asked.ids[i])), dtype=int)
     needed = asking.selection + 2 * FEWEST_ASKED
     if len(order) < needed:
         raise FairfightError(
@@ -84,12 +84,12 @@ def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[P
 
 
 def _dialogues(said: Sequence[Said]) -> tuple[Examples, dict[str, int | str]]:
-    """Distinct responses with their instructions; groups are instructions."""
+    """Distinct responses with their instructions; groups are instructions, where there are several."""
     instruction = {s.response: s.instruction for s in reversed(said)}  # of equal responses the first counts
     examples, report = cleaning.clean(
         [s.response for s in said],
         [int(s.kind == OWN) for s in said],
-        given=[s.instruction for s in said],
+        given=[s.instruction for s in said] if len(set(instruction.values())) > 1 else None,
         strata=[s.kind for s in said],
     )
     prompts = tuple(instruction[response] for response in examples.prompts)
@@ -98,7 +98,7 @@ def _dialogues(said: Sequence[Said]) -> tuple[Examples, dict[str, int | str]]:
 
 def _halves(kept: Examples) -> tuple[Examples, Examples]:
     """Texts for the judge that selects and the one that scores: no instruction in both, kinds shared evenly."""
-    side = {group: int(_hash("half", min(ids)), 16) % 2 for group, ids in _by_group(kept)}
+    side = {group: int(hashed("half", min(ids)), 16) % 2 for group, ids in _by_group(kept)}
     which = np.array([side[int(group)] for group in kept.groups])
     first, second = (kept.take(np.flatnonzero(which == half)) for half in (0, 1))
     return first, second
@@ -111,5 +111,5 @@ def _by_group(examples: Examples) -> Iterable[tuple[int, list[str]]]:
     return found.items()
 
 
-def _hash(*texts: str) -> str:
+def hashed(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
