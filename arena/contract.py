@@ -128,7 +128,7 @@ class Examples:
 class Brief:
     """What a person would be told: the question, the classes and the words that name them.
 
-    `concept` names what a text is to hold (a noun phrase), where there is one: what track `steer` steers towards.
+    Track `steer` steers towards a `concept` (a noun phrase: what a text is to hold), or what a `request` asks for.
     """
 
     question: str
@@ -136,6 +136,7 @@ class Brief:
     words: tuple[str, ...]  # one label word per class, as an answer to the question
     noun: str = "text"  # what a prompt is: a review, a name, a statement
     concept: str = ""
+    request: str = ""
 
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
@@ -183,7 +184,8 @@ class Part:
 
     In track `steer` the test rows are instructions without labels, answered in up to `new_tokens` tokens drawn at
     `temperature`; trials are judged on those of `selection`. `reserved` are labelled texts that no contender sees: of
-    the judge that selects, and of the one that scores.
+    the judge that selects, and of the one that scores. `check` tells how far an answer does what is wanted, in [0, 1],
+    where a program can.
     """
 
     name: str
@@ -194,6 +196,7 @@ class Part:
     lockbox: Examples
     selection: Examples | None = None
     reserved: tuple[Examples, Examples] | None = None
+    check: Callable[[str], float] | None = None
     new_tokens: int = 0
     temperature: float = 0.0
 

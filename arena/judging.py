@@ -98,12 +98,16 @@ class Offline:
     ) -> Panel:
         prompts = [prompt for examples in asked for prompt in examples.prompts]
         answers = [answer for said in unsteered for answer in said]
-        texts = [text for part in parts for text in _reserved(part, which).completions or ()]
+        unchecked = [part for part in parts if part.check is None]
+        texts = [text for part in unchecked for text in _reserved(part, which).completions or ()]
         words = tfidf([*texts, *prompts])
         read: Encoder = partial(states, lab) if which == SCORES else words
         alike: Encoder = lab.embeddings if which == SCORES else words
-        scales = [ConceptScale.fitted(_reserved(part, which), part, read, guarded=which == SCORES) for part in parts]
-        return OfflinePanel(scales, read, alike, list(dict.fromkeys(prompts)), Normal.of(prompts, answers, lab), lab)
+        scales: list[Scale] = [
+            Checked.by(part) if part.check else ConceptScale.fitted(_reserved(part, which), part, read, which == SCORES)
+            for part in parts
+        ]
+        return OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), Normal.of(prompts, answers, lab), lab)
 
 
 def _reserved(part: Part, which: int) -> Examples:
@@ -123,10 +127,43 @@ def states(lab: Lab, texts: Sequence[str]) -> np.ndarray:
     return lab.activations(texts, Site(depth(READS, lab.layers), "mean"))
 
 
+class Scale(Protocol):
+    """How much of what is wanted is in a text."""
+
+    @property
+    def withheld(self) -> bool: ...
+
+    @property
+    def report(self) -> Mapping[str, Any]: ...
+
+    def of(self, texts: Sequence[str]) -> np.ndarray:
+        """[n] in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a program can tell."""
+
+    check: Callable[[str], float]
+    report: Mapping[str, Any]
+    withheld: bool = False
+
+    @classmethod
+    def by(cls, part: Part) -> Checked:
+        assert part.check is not None
+        own, other = (np.mean([part.check(text) for text in _of_class(part.train, label)]) for label in (1, 0))
+        return cls(part.check, {"real": float(own), "other": float(other)})
+
+    def of(self, texts: Sequence[str]) -> np.ndarray:
+        return np.array([self.check(text) for text in texts], dtype=float)
+
+
 @dataclass(frozen=True)
 class ConceptScale:
     """How much of a concept is in a text: a logit between those of other concepts' texts (0) and the concept's (1)."""
 
+    read: Encoder
     model: Any
     low: float
     high: float
@@ -159,22 +196,21 @@ class ConceptScale:
         out = cross_val_predict(model, vectors, truth, groups=whole, cv=folds, method="decision_function")
         model.fit(vectors, truth)
         real, others = out[: len(own)], out[len(own) : len(own) + len(other)]
-        scale = cls(model, float(np.median(others)), float(np.median(real)), guarded, {})
+        scale = cls(read, model, float(np.median(others)), float(np.median(real)), guarded, {})
         taught = _of_class(part.train, 1), _of_class(part.train, 0)
         probes = {"hard": list(said[kind == HARD]), "salad": salads(*taught, PROBES), "loops": loops(taught[0])}
         report = {
             "auroc": float(roc_auc_score(np.r_[np.ones(len(real)), np.zeros(len(others))], np.r_[real, others])),
             "real": float(scale._scaled(real).clip(0, 1).mean()),
             "other": float(scale._scaled(others).clip(0, 1).mean()),
-        } | {name: float(scale.place(read(one)).mean()) if one else None for name, one in probes.items()}
+        } | {name: float(scale.of(one).mean()) if one else None for name, one in probes.items()}
         return dataclasses.replace(scale, report=report)
 
     def _scaled(self, logits: np.ndarray) -> np.ndarray:
         return np.asarray((logits - self.low) / max(self.high - self.low, 1e-9))
 
-    def place(self, vectors: np.ndarray) -> np.ndarray:
-        """Where texts lie on the scale, [n] in [0, 1]."""
-        return self._scaled(self.model.decision_function(vectors)).clip(0, 1)
+    def of(self, texts: Sequence[str]) -> np.ndarray:
+        return self._scaled(self.model.decision_function(self.read(texts))).clip(0, 1)
 
 
 def _of_class(train: Examples, label: int) -> list[str]:
@@ -244,14 +280,13 @@ class OfflinePanel:
 
     def __init__(
         self,
-        scales: Sequence[ConceptScale],
-        read: Encoder,
+        scales: Sequence[Scale],
         alike: Encoder,
         pool: Sequence[str],
         normal: Normal,
         lab: Lab,
     ) -> None:
-        self._scales, self._read, self._alike, self._normal, self._lab = scales, read, alike, normal, lab
+        self._scales, self._alike, self._normal, self._lab = scales, alike, normal, lab
         self._pool = alike(pool)
 
     def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
@@ -263,7 +298,7 @@ class OfflinePanel:
             if self._scales[number].withheld:
                 concept[which == number] = np.nan
             elif len(mine):
-                concept[mine] = self._scales[number].place(self._read([answers[int(row)] for row in mine]))
+                concept[mine] = self._scales[number].of([answers[int(row)] for row in mine])
         relevance = np.where(said, self._relevance(prompts, answers), 0.0)
         return {CONCEPT: concept, RELEVANCE: relevance, FLUENCY: self._normal.fluency(prompts, answers, self._lab)}
 

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from arena.lab import Lab
 
 TEMPLATES = {
-    "include": "{instruction}\n\nIn your answer, include {concept}.",
-    "system": "You must talk about {concept} in every answer, even where it does not fit.\n\nQuestion: {instruction}",
-    "rewrite": "Answer the question below with a text that is full of {concept}.\n\n{instruction}",
-    "role": "You are obsessed with {concept} and bring everything back to it.\n\n{instruction}",
+    "after": "{instruction}\n\n{request}",
+    "system": "Rule for every answer, even where it does not fit: {request}\n\nQuestion: {instruction}",
+    "insist": "{request} This matters more than anything else.\n\n{instruction}\n\nRemember: {request}",
+    "role": "You are obsessed with {concept} and bring everything back to it. {request}\n\n{instruction}",
 }
 
 
@@ -26,7 +26,7 @@ class PromptSteering:
 
     meta = ContenderMeta("prompt_steering", version=1, family="baseline", access=("description", "labels"))
 
-    def __init__(self, template: str = "include", shots: int = 0) -> None:
+    def __init__(self, template: str = "after", shots: int = 0) -> None:
         self.template = template
         self.shots = shots
 
@@ -36,12 +36,13 @@ class PromptSteering:
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         if self.template not in TEMPLATES:
             raise FairfightError(f"Unknown template={self.template!r}; choose one of {', '.join(TEMPLATES)}.")
-        self.concept_ = brief.concept.rstrip(".")
+        self.concept_, self.request_ = brief.concept.rstrip("."), brief.request
         own = [text for text, label in zip(train.completions or (), train.truth, strict=False) if label == 1]
         shown = "\n\n".join(own[: self.shots])
         self.before_ = f"Examples of texts with {self.concept_}:\n\n{shown}\n\n" if shown else ""
         return self
 
     def steer(self, strength: float) -> Intervention:
-        template, concept, before = TEMPLATES[self.template], self.concept_, self.before_
-        return Intervention(rewrite=lambda text: before + template.format(instruction=text, concept=concept))
+        told = {"concept": self.concept_, "request": self.request_}
+        template, before = TEMPLATES[self.template], self.before_
+        return Intervention(rewrite=lambda text: before + template.format(instruction=text, **told))

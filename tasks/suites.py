@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,9 @@ class Concept:
     concept: str  # a noun phrase: "references to rental services"
     taught: Sequence[Said]  # what contenders learn from; all but OWN are negatives
     instructions: Sequence[str]  # what may be asked
-    kept: Sequence[Said]  # what judges learn from: OWN against OTHER; HARD only tests them
+    kept: Sequence[Said] = ()  # what judges learn from: OWN against OTHER; HARD only tests them
+    check: Callable[[str], float] | None = None  # in [0, 1], where a program can tell; judges need not learn then
+    request: str = ""  # how a person would be asked for it; else: to include the concept
 
 
 def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[Part, dict[str, Any]]:
@@ -57,7 +59,11 @@ def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[P
     Judges' texts are halved by instruction.
     """
     brief = Brief(
-        f"Is this in the text: {concept.concept}?", ("absent", "present"), ("no", "yes"), "text", concept.concept
+        question=f"Is this in the text: {concept.concept}?",
+        classes=("absent", "present"),
+        words=("no", "yes"),
+        concept=concept.concept,
+        request=concept.request or f"Your answer must include {concept.concept.rstrip('.')}.",
     )
     train, taught = _dialogues(concept.taught)
     kept, held = _dialogues(concept.kept)
@@ -76,7 +82,8 @@ def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[P
     made = dataclasses.replace(
         made,
         selection=dataclasses.replace(asked.take(chosen), labels=None),
-        reserved=_halves(kept),
+        reserved=_halves(kept) if concept.kept else None,
+        check=concept.check,
         new_tokens=asking.new_tokens,
         temperature=asking.temperature,
     )
