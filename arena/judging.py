@@ -21,7 +21,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from arena.contract import Dialogue, Examples, FairfightError, Part, Site, depth
+from arena.contract import Dialogue, Examples, FairfightError, Intervention, Part, Site, depth
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -57,10 +57,8 @@ class Judge(Protocol):
         """What changes its judgements."""
         ...
 
-    def panel(
-        self, which: int, parts: Sequence[Part], asked: Sequence[Examples], unsteered: Sequence[Sequence[str]], lab: Lab
-    ) -> Panel:
-        """The panel that selects (0) or scores (1); `unsteered` are the model's own answers to what is `asked`."""
+    def panel(self, which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Panel:
+        """The panel that selects (0) or scores (1) answers to what is `asked` of each part."""
         ...
 
 
@@ -73,9 +71,9 @@ class Offline:
     it learns that texts without an order of words (shuffled, or the concept's words alone) do not count.
     Relevance: the share r of other instructions to which the answer is less similar than to its own (TF-IDF; MiniLM
     embeddings), as max(0, 2 r - 1). Fluency: 1 where the mean log-likelihood of the answer's tokens under the unsteered
-    model, given the original instruction, lies between the 5th and 95th percentile of unsteered answers, falling to 0
-    at one band's width beside it, times the share of distinct word pairs (at the 5th percentile of unsteered answers
-    and above: 1).
+    model, given the original instruction, is normal, falling to 0 at one band's width beside it, times the share of
+    distinct word pairs (at the 5th percentile of unsteered answers and above: 1). Normal is from the 5th percentile of
+    answers that the model draws at temperature 1 to the 95th of its likeliest ones: loops are likelier still.
 
     Where a salad of a concept's words reaches what real texts do before the panel that scores, its scores are withheld.
     """
@@ -88,16 +86,8 @@ class Offline:
 
         return {"name": "offline", "version": self.VERSION, "embeddings": assets.pin(ASSET).sha256}
 
-    def panel(
-        self,
-        which: int,
-        parts: Sequence[Part],
-        asked: Sequence[Examples],
-        unsteered: Sequence[Sequence[str]],
-        lab: Lab,
-    ) -> Panel:
+    def panel(self, which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Panel:
         prompts = [prompt for examples in asked for prompt in examples.prompts]
-        answers = [answer for said in unsteered for answer in said]
         unchecked = [part for part in parts if part.check is None]
         texts = [text for part in unchecked for text in _reserved(part, which).completions or ()]
         words = tfidf([*texts, *prompts])
@@ -107,7 +97,19 @@ class Offline:
             Checked.by(part) if part.check else ConceptScale.fitted(_reserved(part, which), part, read, which == SCORES)
             for part in parts
         ]
-        return OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), Normal.of(prompts, answers, lab), lab)
+        normal = Normal.of(parts, asked, lab)
+        known = {} if unchecked != list(parts) else {"fluency of real": _real(parts, which, normal, lab)}
+        return OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), normal, lab, known)
+
+
+def _real(parts: Sequence[Part], which: int, normal: Normal, lab: Lab) -> float:
+    """Mean fluency of real texts, which somebody else wrote."""
+    said = []
+    for part in parts:
+        texts = _reserved(part, which)
+        own = [row for row, kind in enumerate(texts.strata or ()) if kind == OWN][:PROBES]
+        said += [Dialogue(texts.prompts[row], (texts.completions or ())[row]) for row in own]
+    return float(normal.fluency([one.prompt for one in said], [one.answer for one in said], lab).mean())
 
 
 def _reserved(part: Part, which: int) -> Examples:
@@ -249,12 +251,13 @@ class Normal:
     distinct: float
 
     @classmethod
-    def of(cls, prompts: Sequence[str], answers: Sequence[str], lab: Lab) -> Normal:
-        said = [(p, a) for p, a in zip(prompts, answers, strict=True) if a.strip()]
-        if not said:
+    def of(cls, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Normal:
+        likeliest, drawn = (_unsteered(parts, asked, temperature, lab) for temperature in (0.0, 1.0))
+        if not likeliest or not drawn:
             raise FairfightError("The unsteered model answers nothing, so there is no telling what fluent is.")
-        low, high = np.percentile(lab.likelihood([Dialogue(*one) for one in said]), BAND)
-        return cls(float(low), float(high), float(np.percentile([distinct(a) for _, a in said], BAND[0])))
+        low = np.percentile(lab.likelihood(drawn), BAND[0])
+        high = np.percentile(lab.likelihood(likeliest), BAND[1])
+        return cls(float(low), float(high), float(np.percentile([distinct(one.answer) for one in likeliest], BAND[0])))
 
     def fluency(self, prompts: Sequence[str], answers: Sequence[str], lab: Lab) -> np.ndarray:
         """[n]; 0 for an empty answer."""
@@ -266,6 +269,19 @@ class Normal:
             variety = np.array([distinct(answers[i]) for i in said]) / max(self.distinct, 1e-9)
             found[said] = (1 - beside).clip(0) * variety.clip(0, 1)
         return found
+
+
+def _unsteered(parts: Sequence[Part], asked: Sequence[Examples], temperature: float, lab: Lab) -> list[Dialogue]:
+    """The model's own answers that are not empty."""
+    found = []
+    for length in sorted({part.new_tokens for part in parts}):
+        rows = [rows for part, rows in zip(parts, asked, strict=True) if part.new_tokens == length]
+        prompts = [prompt for examples in rows for prompt in examples.prompts]
+        seeds = [int(id_, 16) % 2**32 for examples in rows for id_ in examples.ids]
+        nothing = [Intervention()] * len(prompts)
+        said = lab.generate(prompts, nothing, length, temperature=temperature, seeds=seeds)
+        found += [Dialogue(prompt, answer) for prompt, answer in zip(prompts, said, strict=True) if answer.strip()]
+    return found
 
 
 def distinct(text: str) -> float:
@@ -285,8 +301,9 @@ class OfflinePanel:
         pool: Sequence[str],
         normal: Normal,
         lab: Lab,
+        known: Mapping[str, float],
     ) -> None:
-        self._scales, self._alike, self._normal, self._lab = scales, alike, normal, lab
+        self._scales, self._alike, self._normal, self._lab, self._known = scales, alike, normal, lab, known
         self._pool = alike(pool)
 
     def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
@@ -306,6 +323,7 @@ class OfflinePanel:
         return {
             "likelihood_band": [self._normal.low, self._normal.high],
             "distinct": self._normal.distinct,
+            **self._known,
             "parts": [dict(scale.report) | {"withheld": scale.withheld} for scale in self._scales],
         }
 

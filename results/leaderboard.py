@@ -30,6 +30,7 @@ FIELDS = (
     "budget", "half", "groups", "lm_tokens", "seconds",
 )  # fmt: skip
 VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every contender is laid beside
+UNTOUCHED = "no_intervention"
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
 
@@ -307,14 +308,19 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
 
 
 def at_floor(t: Table) -> list[str]:
-    """Tasks that were prompted and where no prompting contender's interval lies above chance."""
+    """Tasks that were prompted and where no prompting contender's interval lies above the floor: chance, or in track
+    `steer` what the model does by itself."""
     prompting = [
         c for c, access in t.access.items() if "description" in access and not {"internals", "gradients"} & set(access)
     ]
     found = []
     for task in t.tasks:
         asked = [s for c in prompting if (s := t.find(task, c)) is not None and s.family == "baseline"]
-        if asked and all(s.estimate.low is None or s.estimate.low <= CHANCE for s in asked):
+        floor = CHANCE
+        if t.board.track == "steer":
+            untouched = t.find(task, UNTOUCHED)
+            floor = untouched.estimate.value if untouched else 0.0
+        if asked and all(s.estimate.low is None or s.estimate.low <= floor for s in asked):
             found.append(task)
     return found
 

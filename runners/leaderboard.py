@@ -9,7 +9,8 @@ from typing import Any
 
 from arena.contract import FairfightError
 from results import leaderboard, render
-from results.record import Record
+from results.record import Record, Steered
+from results.samples import samples
 from results.store import Store
 from runners.compose import composed
 
@@ -27,8 +28,12 @@ def command(overrides: list[str]) -> int:
     tables = leaderboard.build(records)
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
     texts = render.write(tables, out.expanduser(), config["versus"])
+    written = f"{out}/leaderboard.md, .csv, .json"
+    if any(isinstance(r.test, Steered) for r in records):
+        (out.expanduser() / "answers.md").write_text(samples(records))
+        written += ", answers.md"
     print(texts[config["format"]].rstrip("\n"))
-    print(f"written: {out}/leaderboard.md, .csv, .json", file=sys.stderr)
+    print(f"written: {written}", file=sys.stderr)
     return 0
 
 

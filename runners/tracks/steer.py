@@ -104,8 +104,7 @@ def _fit(steerer: Steerer, part: Part, lab: Lab, stream: tuple[int, int]) -> Ste
 def _panel(which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Panel:
     if lab.judge is None:
         raise FairfightError("Track steer needs a judge; choose one with judge=offline.")
-    unsteered = _answers(parts, asked, [[Intervention()] for _ in parts], lab)
-    return lab.judge.panel(which, parts, asked, [one[0] for one in unsteered], lab)
+    return lab.judge.panel(which, parts, asked, lab)
 
 
 def _answers(

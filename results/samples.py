@@ -1,0 +1,62 @@
+"""Answers of steered models to look at: what the numbers mean."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from results.record import Record, Steered
+from results.steering import PARTS, harmonic
+
+MOST = 20  # answers of each contender
+WIDEST = 320  # characters of an answer that are shown
+
+
+def samples(records: Sequence[Record], most: int = MOST) -> str:
+    """Markdown: for each steered task and contender the answers to the same instructions.
+
+    The rule: of the lowest seed, the instructions with the smallest sha256 of part and id; the same for everyone.
+    """
+    steered = [r for r in records if isinstance(r.test, Steered)]
+    seed = min((r.cell.seed for r in steered), default=0)
+    lines = [
+        "# What steered models said",
+        "",
+        f"The {most} instructions of each task with the smallest sha256 of concept and instruction, seed {seed}; the "
+        f"same for every contender. Scores: {', '.join(PARTS)} and their harmonic mean, in [0, 1].",
+    ]
+    for record in sorted(steered, key=lambda r: (r.cell.task["name"], r.cell.contender["name"], r.key)):
+        if record.cell.seed == seed and isinstance(record.test, Steered):
+            lines += _of_record(record, record.test, most)
+    return "\n".join(lines) + "\n"
+
+
+def _of_record(record: Record, test: Steered, most: int) -> list[str]:
+    cell = record.cell
+    lines = ["", f"## {cell.task['name']} · {cell.contender['name']} · {record.about['model']}", ""]
+    total = harmonic(test.score)
+    for row in sorted(range(len(test.id)), key=lambda row: _order(test, row))[:most]:
+        each = " · ".join(_number(test.score[name][row]) for name in PARTS)
+        answer = test.answer[row] if len(test.answer[row]) <= WIDEST else test.answer[row][:WIDEST] + " …"
+        lines.append(
+            f"- **{_plain(test.part[row])}** — {_plain(test.prompt[row])} → {_plain(answer)} "
+            f"({each} → {_number(total[row])})"
+        )
+    return lines
+
+
+def _order(test: Steered, row: int) -> str:
+    return hashlib.sha256(f"{test.part[row]}\0{test.id[row]}".encode()).hexdigest()
+
+
+def _number(value: float) -> str:
+    return "withheld" if np.isnan(value) else f"{value:.2f}"
+
+
+def _plain(text: str) -> str:
+    """One line of text that Markdown and a browser leave as it is."""
+    for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), ("`", "&#96;"), ("*", "&#42;"), ("_", "&#95;")):
+        text = text.replace(mark, harmless)
+    return " ⏎ ".join(text.split("\n"))
