@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from arena.contract import FairfightError
 VERSION = 1  # part of the cache's preimage
 TRIES = 5
 PAUSE = 1.0  # seconds before the second try, doubled each time
+RATING_TOKENS = 200  # of an answer that ends on a rating
 TOP = 20  # alternatives asked for at the first token
 PER_SHARD = 50  # answers written together: what a crash may lose
 
@@ -51,14 +52,23 @@ def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequenc
     does), if the endpoint gives log-probabilities; else 1 for the word that the answer names first and 0 for
     the others.
     """
-    column = digest(*words)
+    return _asked(shelf, digest(*words), prompts, lambda prompt: _one(endpoint, prompt, words))
+
+
+def ratings(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], highest: int) -> Asked:
+    """The rating [n, 1] from 0 to `highest` that each answer ends on, as in `Rating: [[1]]`; -1 where it gives none."""
+    return _asked(shelf, f"rating to {highest}", prompts, lambda prompt: _rating(endpoint, prompt, highest))
+
+
+def _asked(shelf: Shelf, column: str, prompts: Sequence[str], one: Callable[[str], np.ndarray]) -> Asked:
+    """`one(prompt)`, scores and last the tokens spent, through the cache."""
     rows = [digest(prompt) for prompt in prompts]
     found = shelf.find(column, rows)
     missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
     for start in range(0, len(missing), PER_SHARD):
         chunk = missing[start : start + PER_SHARD]
         begin = time.perf_counter()
-        answers = [_one(endpoint, prompt, words) for prompt in chunk]
+        answers = [one(prompt) for prompt in chunk]
         spent = sum(max(float(a[-1]), 1.0) for a in answers)  # an endpoint that counts no tokens: one a question
         shelf.put([digest(p) for p in chunk], {column: answers}, Cost(spent, time.perf_counter() - begin))
         found |= {digest(p): a for p, a in zip(chunk, answers, strict=True)}
@@ -66,10 +76,21 @@ def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequenc
     return Asked(table[:, :-1].astype(float), table[:, -1])
 
 
+def _rating(endpoint: Endpoint, prompt: str, highest: int) -> np.ndarray:
+    reply = _patiently(endpoint, prompt, {"max_tokens": RATING_TOKENS})
+    said = re.findall(r"\[\[\s*(\d+)\s*\]\]", str(reply["choices"][0]["message"]["content"] or ""))
+    rating = int(said[-1]) if said else -1
+    return np.array([rating if rating <= highest else -1, _spent(reply)], dtype=np.float32)
+
+
+def _spent(reply: Mapping[str, Any]) -> float:
+    return float((reply.get("usage") or {}).get("total_tokens") or 0)
+
+
 def _one(endpoint: Endpoint, prompt: str, words: Sequence[str]) -> np.ndarray:
     """Scores of the words, and last the tokens spent."""
-    reply = _patiently(endpoint, prompt)
-    tokens = float((reply.get("usage") or {}).get("total_tokens") or 0)
+    reply = _patiently(endpoint, prompt, {"max_tokens": 5, "logprobs": True, "top_logprobs": TOP})
+    tokens = _spent(reply)
     choice = reply["choices"][0]
     first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs")
     if first:
@@ -89,7 +110,7 @@ def _begins(word: str, token: str) -> bool:
     return word.startswith(token) and (len(token) > 1 or token == word)
 
 
-def _patiently(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
+def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[str, Any]:
     """One completion; busy and broken endpoints are asked again, after a while."""
     key = os.environ.get(endpoint.key)
     if not key:
@@ -99,10 +120,8 @@ def _patiently(endpoint: Endpoint, prompt: str) -> dict[str, Any]:
     question = {
         "model": endpoint.model,
         "messages": [{"role": "user", "content": prompt}],
-        "max_tokens": 5,
         "temperature": 0.0,
-        "logprobs": True,
-        "top_logprobs": TOP,
+        **how,
     }
     reason = ""
     for attempt in range(TRIES):

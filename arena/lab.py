@@ -17,7 +17,9 @@ from arena.meter import Meter
 
 if TYPE_CHECKING:
     from arena.activations import Reader
+    from arena.cache import Shelf
     from arena.dictionary import Dictionary
+    from arena.endpoint import Asked, Endpoint
     from arena.judging import Judge
     from arena.training import Trainee
     from arena.tuning import Tuner
@@ -86,12 +88,27 @@ class Lab:
 
     def ask_endpoint(self, url: str, model: str, key: str, prompts: Sequence[str], words: Sequence[str]) -> np.ndarray:
         """How likely each word is as an endpoint's answer to each prompt, [n, words]; see `arena.endpoint.ask`."""
-        from arena.endpoint import Endpoint, ask
+        from arena.endpoint import ask
+
+        return self._at_endpoint(url, model, key, prompts, lambda where, shelf: ask(where, shelf, prompts, words))
+
+    def rate_at_endpoint(self, url: str, model: str, key: str, prompts: Sequence[str], highest: int) -> np.ndarray:
+        """The rating from 0 to `highest` that an endpoint's answer to each prompt ends on, [n]; -1: none."""
+        from arena.endpoint import ratings
+
+        return self._at_endpoint(
+            url, model, key, prompts, lambda where, shelf: ratings(where, shelf, prompts, highest)
+        )[:, 0]
+
+    def _at_endpoint(
+        self, url: str, model: str, key: str, prompts: Sequence[str], ask: Callable[[Endpoint, Shelf], Asked]
+    ) -> np.ndarray:
+        from arena.endpoint import Endpoint
 
         endpoint = Endpoint(url, model, key)
         with self.meter.door():
             shelf = self._reader.named_shelf(f"endpoint {url} {model}", endpoint.preimage())
-            asked = ask(endpoint, shelf, prompts, words)
+            asked = ask(endpoint, shelf)
             for prompt, tokens in zip(prompts, asked.tokens, strict=True):
                 self.meter.ask(f"endpoint:{digest(prompt)}", int(tokens), shelf.rate("cpu"))
         return asked.scores

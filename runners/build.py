@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -210,12 +210,14 @@ def is_strength(name: str) -> bool:
 def judge(node: Mapping[str, Any]) -> Judge:
     """The judge of a composed `judge` node."""
     from arena.judging import Offline
+    from arena.judging_endpoint import EndpointJudge
 
     choice = {**node}
     name = choice.pop("name", None)
-    makers = {"offline": Offline}
+    makers: dict[Any, Callable[..., Judge]] = {"offline": Offline, "openai": EndpointJudge}
     if name not in makers:
         raise FairfightError(f"Unknown judge.name={name!r}; choose one of {', '.join(makers)}.")
+    _refuse_secrets("judge", choice)
     return makers[name](**choice)
 
 
