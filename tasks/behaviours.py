@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 
 from arena import assets
 from arena.contract import Brief, FairfightError, Regime, Split, TaskMeta
+from tasks.grouping import fold
 from tasks.sae_probes import SaeProbes
 from tasks.suites import OTHER, Asking, Concept, Said, hashed, part
 
@@ -144,11 +145,13 @@ class Behaviours:
 
 @functools.lru_cache(maxsize=1)
 def _pairs() -> list[tuple[str, str]]:
-    """Questions with the sentences that answer them, each question once, in the order of their hash."""
+    """Questions with the sentences that answer them, each of both once, in the order of the questions' hash."""
     rows = SaeProbes(SET).rows()
     found: dict[str, str] = {}
+    seen: set[str] = set()
     for prompt, label in zip(rows.prompts, rows.labels, strict=True):
-        question, _, sentence = prompt.partition(" | ")
-        if label == 0 and sentence.strip() and len(question) <= LONGEST:
-            found.setdefault(question.strip(), sentence.strip())
-    return [(question, found[question]) for question in sorted(found, key=hashed)]
+        question, _, sentence = (part.strip() for part in prompt.partition(" | "))
+        if label == 0 and len(question) <= LONGEST and fold(sentence) not in seen and question not in found:
+            found[question] = sentence
+            seen.add(fold(sentence))
+    return [(question, found[question]) for question in sorted(found, key=hashed) if found[question]]

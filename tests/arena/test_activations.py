@@ -12,7 +12,7 @@ import torch
 from arena import activations, logprobs
 from arena.activations import Reader
 from arena.cache import Cache
-from arena.contract import FairfightError, Site
+from arena.contract import Dialogue, FairfightError, Site
 from arena.lab import Lab, cut
 from arena.meter import Meter
 from arena.models import LoadedModel
@@ -200,3 +200,78 @@ class TestMeter:
             lab.meter.phase("fit"),
         ):
             lab.activations(PROMPTS, Site(1))
+
+
+# Dialogues
+
+SAID = [
+    Dialogue("say boats", "boats in the harbour"),
+    Dialogue("a much longer instruction with many words of its own", "yes"),
+    Dialogue("x", "the answer is longer than its instruction, by far, and ends in boats"),
+    Dialogue("say boats", "another answer to the same instruction"),
+]
+
+
+def plain_dialogue(tiny: LoadedModel, one: Dialogue, layer: int) -> tuple[np.ndarray, int]:
+    """States after block `layer` of the whole chat-formatted text, and where the answer's tokens begin."""
+    before = tiny.tokenizer.apply_chat_template(
+        [{"role": "user", "content": one.prompt}], tokenize=False, add_generation_prompt=True
+    )
+    first, answer = (tiny.tokenizer(t, add_special_tokens=False)["input_ids"] for t in (before, one.answer))
+    with torch.no_grad():
+        kept = {}
+        hook = tiny.blocks[layer].register_forward_hook(lambda _, __, out: kept.update(h=out))
+        tiny.model(input_ids=torch.tensor([first + answer]))
+        hook.remove()
+    return kept["h"][0].numpy(), len(first)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_of_a_dialogue_the_answer_s_tokens_are_pooled(tiny: LoadedModel, lab: Lab, layer: int) -> None:
+    expected = [plain_dialogue(tiny, one, layer) for one in SAID]
+    poolings = {"last": lambda h: h[-1], "mean": lambda h: h.mean(0), "max": lambda h: h.max(0)}
+    for pooling, pool in poolings.items():
+        got = lab.activations(SAID, Site(layer, pooling))  # type: ignore[arg-type]
+        np.testing.assert_allclose(got, np.stack([pool(h[begin:]) for h, begin in expected]), atol=1e-5)
+    for got, (h, begin) in zip(lab.token_activations(SAID, layer), expected, strict=True):
+        np.testing.assert_allclose(got, h[begin - 1 :], atol=1e-5)  # and one before, which is left to its reader
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "max"])
+def test_latents_of_a_dialogue_are_those_of_its_answer(
+    tiny: LoadedModel, reader: Reader, lab: Lab, pooling: str
+) -> None:
+    code = reader.dictionaries["middle"]
+    got = lab.latents(SAID, "middle", pooling).toarray()  # type: ignore[arg-type]
+    for row, one in zip(got, SAID, strict=True):
+        h, begin = plain_dialogue(tiny, one, code.layer)
+        z = code.encode(torch.from_numpy(h[begin:])).numpy()
+        want = {"last": z[-1], "mean": z.mean(0), "max": z.max(0)}[pooling]
+        np.testing.assert_allclose(row, want, atol=1e-4)
+
+
+def test_a_dialogue_is_no_text_in_the_cache(reader: Reader, lab: Lab) -> None:
+    """The same words as a prompt, or cut elsewhere into prompt and answer, are read anew."""
+    whole = Dialogue("say boats", "boats in the harbour")
+    others = ["say boats boats in the harbour", "boats in the harbour", Dialogue("say boats boats", "in the harbour")]
+    site = Site(1, "mean")
+    first = lab.activations([whole], site)[0]
+    again = lab.activations([*others, whole], site)
+    np.testing.assert_array_equal(again[-1], first)
+    assert all(np.abs(states - first).max() > 1e-3 for states in again[:-1])
+
+
+def test_a_dialogue_is_charged_by_all_its_tokens(reader: Reader, lab: Lab) -> None:
+    with lab.meter.phase("fit"):
+        lab.activations([SAID[0], SAID[0]], Site(1, "mean"))
+    assert (
+        lab.meter.spent()["fit"]["lm_tokens"]
+        == len(reader.ids(SAID[0]))
+        == len(reader.ids("say boats", True))
+        + len(reader.loaded.tokenizer(SAID[0].answer, add_special_tokens=False)["input_ids"])
+    )
+
+
+def test_an_empty_answer_is_refused(lab: Lab) -> None:
+    with pytest.raises(FairfightError, match="An empty answer has no token for the model tiny; drop empty rows"):
+        lab.activations([Dialogue("say boats", "")], Site(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from arena.activations import Reader
-from arena.contract import Dialogue, Examples, FairfightError, Part
+from arena.contract import Dialogue, Examples, FairfightError, Intervention, Part
 from arena.judging import (
     BAND,
     CONCEPT,
@@ -59,7 +60,7 @@ def kept(concept: int, mark: str, count: int = 12) -> Examples:
 
 def asked(start: int, count: int = 6) -> Examples:
     prompts = tuple(instructions(start + count)[start:])
-    return Examples(tuple(f"a{start + i}" for i in range(count)), prompts, None, np.arange(count))
+    return Examples(tuple(f"a{start + i:015x}" for i in range(count)), prompts, None, np.arange(count))
 
 
 @pytest.fixture
@@ -81,11 +82,9 @@ def parts() -> list[Part]:
 
 
 def panel(which: int, parts: Sequence[Part], lab: Lab) -> Any:
-    """A panel of the offline judge, told what the model says by itself."""
+    """A panel of the offline judge."""
     rows = [part.public if which == SCORES else part.selection for part in parts]
-    assert all(rows)
-    unsteered = [[text(RNG, [], 0) for _ in range(len(examples))] for examples in rows if examples is not None]
-    return Offline().panel(which, parts, [examples for examples in rows if examples is not None], unsteered, lab)
+    return Offline().panel(which, parts, [examples for examples in rows if examples is not None], lab)
 
 
 @pytest.fixture
@@ -131,14 +130,31 @@ def test_fluency_counts_distinct_pairs_up_to_what_is_normal() -> None:
     np.testing.assert_allclose(beside, 0.5 * 0.5 / 0.8)  # both lapses count
 
 
-def test_what_is_normal_is_learned_from_unsteered_answers() -> None:
-    answers = [f"w{i} " * (1 + i % 3) for i in range(40)]
-    values = {answer: float(-i) for i, answer in enumerate(answers)}
-    normal = Normal.of(["p"] * 42, [*answers, "", " "], told(values))
-    assert (normal.low, normal.high) == pytest.approx(tuple(np.percentile(list(values.values()), BAND)))
-    assert normal.distinct == pytest.approx(np.percentile([distinct(a) for a in answers], BAND[0]))
+def test_what_is_normal_lies_between_what_is_drawn_and_what_is_likeliest(parts: list[Part], tiny: LoadedModel) -> None:
+    """From the low end of answers drawn at temperature 1 to the high end of the likeliest ones, without empty ones."""
+    rows = [part.public for part in parts]
+    likely = {}
+    for t in (0.0, 1.0):
+        for i in range(12):
+            likely[f"{'w ' * (2 + i % 3)}{t}{i}"] = -i - 10 * t
+
+    def generate(prompts: Sequence[str], interventions: Any, most: int, *, temperature: float, seeds: Any) -> list[str]:
+        assert interventions == [Intervention()] * len(prompts) and most == 8
+        assert list(prompts) == [p for examples in rows for p in examples.prompts]
+        return ["" if i == 3 else f"{'w ' * (2 + i % 3)}{temperature}{i}" for i in range(len(prompts))]
+
+    lab: Any = SimpleNamespace(
+        generate=generate, likelihood=lambda said: np.array([likely[one.answer] for one in said])
+    )
+    normal = Normal.of(parts, rows, lab)
+    kept = [i for i in range(12) if i != 3]
+    assert normal.low == pytest.approx(np.percentile([-i - 10 for i in kept], BAND[0]))
+    assert normal.high == pytest.approx(np.percentile([-i for i in kept], BAND[1]))
+    share = [distinct(f"{'w ' * (2 + i % 3)}0.0{i}") for i in kept]
+    assert normal.distinct == pytest.approx(np.percentile(share, BAND[0]))
+    lab.generate = lambda prompts, *_, **__: [" "] * len(prompts)
     with pytest.raises(FairfightError, match="answers nothing, so there is no telling what fluent is"):
-        Normal.of(["p"], [" "], told({}))
+        Normal.of(parts, rows, lab)
 
 
 def test_likelihood_is_the_mean_over_the_answer_s_tokens(tiny: LoadedModel, lab: Lab) -> None:
@@ -177,9 +193,9 @@ def test_relevance_is_the_rank_of_the_own_instruction() -> None:
     def alike(texts: Sequence[str]) -> np.ndarray:
         return np.stack([vectors[t] for t in texts]).astype(float)
 
-    likely = {a: -1.0 for a in vectors}
+    likely = dict.fromkeys(vectors, -1.0)
     lab: Any = SimpleNamespace(likelihood=lambda said: np.array([likely[one.answer] for one in said]))
-    made = OfflinePanel([], alike, alike, pool, Normal(-2.0, 0.0, 1.0), lab)
+    made = OfflinePanel([], alike, pool, Normal(-2.0, 0.0, 1.0), lab, {})
     answers = ["a0", "a1", "a2", "a3", "a4", "a5", " "]
     # Of the four other instructions it beats 4, 3, 2, 1, 0, none (ties are not beaten); what says nothing answers none.
     np.testing.assert_allclose(made._relevance(["p0"] * 7, answers), [1, 0.5, 0, 0, 0, 0, 0])
@@ -197,7 +213,7 @@ def test_the_concept_scale_rises_from_other_texts_to_the_concept_s_own(parts: li
     read = count_words(WORDS[0])
     assert parts[0].reserved is not None
     scale = ConceptScale.fitted(parts[0].reserved[0], parts[0], read, guarded=False)
-    places = scale.place(np.arange(8.0)[:, None])
+    places = scale.of(["boats " * count for count in range(8)])
     assert (np.diff(places) >= 0).all()
     # Texts of the concept hold four of its words and others none.
     np.testing.assert_allclose([places[0], places[4], places[7]], [0, 1, 1], atol=0.05)
@@ -210,9 +226,9 @@ def test_more_words_of_a_concept_are_more_of_it(parts: list[Part]) -> None:
     texts = parts[0].reserved[0]
     scale = ConceptScale.fitted(texts, parts[0], tfidf(list(texts.completions or ())), guarded=False)
     rng = np.random.default_rng(5)
-    read = tfidf(list(texts.completions or ()))
-    places = [scale.place(read([text(rng, WORDS[0], many) for _ in range(30)])).mean() for many in (0, 1, 2, 4)]
-    assert places == sorted(places) and places[0] < 0.1 and places[-1] > 0.8
+    places = [scale.of([text(rng, WORDS[0], many) for _ in range(30)]).mean() for many in (0, 1, 2, 4)]
+    assert places == sorted(places) and len(set(places)) == 4 and places[-1] > 0.8
+    assert scale.of([text(rng, WORDS[1]) for _ in range(30)]).mean() < 0.2  # 0 is where other concepts' texts lie
 
 
 def test_hard_negatives_teach_nothing(parts: list[Part]) -> None:
@@ -232,7 +248,7 @@ def test_the_guarded_scale_tells_a_text_from_its_words(parts: list[Part]) -> Non
 
     def read(texts: Sequence[str]) -> np.ndarray:
         words = [t.split() for t in texts]
-        order = [np.mean([a <= b for a, b in zip(w, w[1:], strict=False)] or [1.0]) for w in words]
+        order = [np.mean([a <= b for a, b in itertools.pairwise(w)] or [1.0]) for w in words]
         return np.column_stack([count_words(WORDS[0])(texts), order])
 
     assert parts[0].reserved is not None
@@ -241,7 +257,7 @@ def test_the_guarded_scale_tells_a_text_from_its_words(parts: list[Part]) -> Non
     real = [text(rng, WORDS[0]) for _ in range(20)]
     jumbled = shuffled(real)
     for guarded, scale in fitted.items():
-        gap = scale.place(read(real)).mean() - scale.place(read(jumbled)).mean()
+        gap = scale.of(real).mean() - scale.of(jumbled).mean()
         assert gap > 0.4 if guarded else abs(gap) < 0.05
 
 
@@ -323,15 +339,25 @@ def test_an_empty_answer_scores_nothing(parts: list[Part], apart: Lab) -> None:
 def test_a_part_that_cannot_be_told_is_withheld_and_the_others_not(reason: str, parts: list[Part], apart: Lab) -> None:
     made = panel(SELECTS, parts, apart)
     one = made._scales[1]
-    made._scales[1] = (
-        replace(one, report={**one.report, "salad": one.report["real"]})
-        if reason == "salad"
-        else replace(one, low=one.high)
-    )
+    fooled = replace(one, report={**one.report, "salad": one.report["real"]})
+    assert not fooled.withheld  # the panel that selects leaves salad to fluency
+    made._scales[1] = replace(fooled, guarded=True) if reason == "salad" else replace(one, low=one.high)
     rated = made.rate([0, 1, 0, 1], asked(10, 4).prompts, [text(RNG, WORDS[0]), text(RNG, WORDS[1]), "", ""])
     np.testing.assert_array_equal(np.isnan(rated[CONCEPT]), [False, True, False, True])
     assert np.isfinite(rated[RELEVANCE]).all() and np.isfinite(rated[FLUENCY]).all()
     assert [told["withheld"] for told in made.report()["parts"]] == [False, True]
+
+
+def test_where_a_program_can_tell_it_tells(parts: list[Part], apart: Lab) -> None:
+    """Parts with a check need no texts for the judge, and others beside them keep theirs."""
+    checked = replace(parts[0], check=lambda answer: answer.count("boats") / 4, reserved=None)
+    for which in (SELECTS, SCORES):
+        made = panel(which, [checked, parts[1]], apart)
+        rated = made.rate([0, 0, 0], asked(10, 3).prompts, ["boats and boats", "flour", ""])
+        np.testing.assert_array_equal(rated[CONCEPT], [0.5, 0, 0])
+        told = made.report()
+        assert told["parts"][0]["real"] > told["parts"][0]["other"] == 0
+        assert not told["parts"][0]["withheld"] and "auroc" in told["parts"][1]
 
 
 @pytest.mark.parametrize("which", [SELECTS, SCORES])
@@ -339,13 +365,14 @@ def test_the_report_holds_texts_whose_quality_is_known(which: int, parts: list[P
     told = panel(which, parts, apart).report()
     assert told["likelihood_band"][0] < told["likelihood_band"][1]
     assert 0 < told["distinct"] <= 1
+    assert 0 <= told["fluency of real"] <= 1
     assert len(told["parts"]) == 2
     for part in told["parts"]:
         assert set(part) == {"auroc", "real", "other", "hard", "salad", "loops", "withheld"}
         assert all(0 <= part[name] <= 1 for name in part)
         if which == SELECTS:
             assert part["auroc"] > 0.95
-            assert part["other"] < 0.2 < 0.6 < part["real"]
+            assert part["other"] < 0.2 and part["real"] > 0.6
             assert part["other"] <= part["hard"] < part["real"]
     json.dumps(told, allow_nan=False)
 
@@ -374,8 +401,6 @@ def test_the_panels_learn_from_texts_of_their_own(
 @pytest.mark.parametrize("which", [SELECTS, SCORES])
 def test_the_other_panel_s_texts_change_nothing(which: int, parts: list[Part], apart: Lab) -> None:
     def rated(parts: list[Part]) -> dict[str, np.ndarray]:
-        global RNG  # noqa: PLW0603
-        RNG = np.random.default_rng(0)
         answers = [text(np.random.default_rng(i), WORDS[0]) for i in range(4)]
         made = panel(which, parts, apart)
         made._scales = [replace(s, report={**s.report, "salad": 0.0, "real": 1.0}) for s in made._scales]

@@ -152,12 +152,11 @@ def test_judges_hold_the_concept_s_own_positives_against_all_others(parts: tuple
 
 def test_hard_negatives_test_the_judges_and_are_nowhere_else(parts: tuple[Part, ...]) -> None:
     for part in parts:
-        found = [
-            p for half in kept(part) for p, kind in zip(half.prompts, half.strata or (), strict=True) if kind == HARD
-        ]
-        assert len(found) == 5
+        kinds = [zip(half.prompts, half.strata or (), strict=True) for half in kept(part)]
+        found = [prompt for pairs in kinds for prompt, kind in pairs if kind == HARD]
+        assert len(found) == 5 and all(prompt.startswith("trap") for prompt in found)
         everywhere = [part.train, *asked(part)]
-        assert not any("trap" in p or "h0" in p for examples in everywhere for p in examples.prompts)
+        assert not any("trap" in prompt for examples in everywhere for prompt in examples.prompts)
 
 
 def test_nothing_of_the_evaluation_s_responses_reaches_a_contender(tmp_path: Path) -> None:

@@ -1,0 +1,354 @@
+"""Tuning a change of the frozen model: the loss against plain transformers, the change against the edit it becomes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from arena import generation
+from arena.contract import Dialogue, FairfightError, Intervention, Site
+from arena.generation import Ask, generate
+from arena.interventions import Adapter, Add, Affine, Edit, Edits
+from arena.lab import Lab
+from arena.models import LoadedModel
+from arena.tuning import Batch, Change, Tuner, language_loss, spoken
+from baselines.lora_steering import LoraSteering
+from methods.caa import Caa
+from methods.loreft import Loreft
+from methods.reft_r1 import ReftR1
+from methods.reps import Reps
+from methods.supervised_vector import SupervisedVector
+from tests.tasks.toy_suite import BRIEF, dialogues
+
+RNG = np.random.default_rng(0)
+D = 32
+V = RNG.normal(size=D).astype(np.float32)
+READ, WRITE = (RNG.normal(size=(2, D)).astype(np.float32) / 3 for _ in range(2))
+BIAS = np.float32([0.7, -0.4])
+DOWN, UP = RNG.normal(size=(3, D)).astype(np.float32) / 3, RNG.normal(size=(D, 3)).astype(np.float32)
+SAID = [
+    Dialogue("say boats", "boats in the harbour"),
+    Dialogue("a much longer instruction with many words of its own", "yes"),
+    Dialogue("x", "the answer is longer than its instruction, by far, and ends in boats"),
+]
+TRAIN = dialogues(16)
+TUNED: Mapping[str, Any] = {
+    "supervised_vector": lambda **o: SupervisedVector(**({"layer": 0, "epochs": 3, "lr": 0.1} | o)),
+    "reft_r1": lambda **o: ReftR1(**({"layer": 0, "epochs": 3, "lr": 0.1} | o)),
+    "loreft": lambda **o: Loreft(**({"layer": 0, "epochs": 6, "lr": 0.01} | o)),
+    "lora_steering": lambda **o: LoraSteering(**({"layers": [0.0, 0.5], "epochs": 6, "lr": 0.01} | o)),
+    "reps": lambda **o: Reps(**({"layer": 0, "epochs": 4, "lr": 0.1, "new_tokens": 8} | o)),
+}
+
+
+def plain(tiny: LoadedModel, one: Dialogue) -> tuple[float, int]:
+    """Sum of log-probabilities of the answer's tokens by a pass over the whole text, and how many they are."""
+    before = f"<|im_start|>user\n{one.prompt}<|im_end|>\n<|im_start|>assistant\n"
+    first, rest = (tiny.tokenizer(t, add_special_tokens=False)["input_ids"] for t in (before, one.answer))
+    with torch.no_grad():
+        log_p = tiny.model(torch.tensor([first + rest]), use_cache=False).logits[0].log_softmax(-1)
+    return sum(float(log_p[len(first) + i - 1, token]) for i, token in enumerate(rest)), len(rest)
+
+
+def edited(tuner: Tuner, one: Dialogue, edits: Sequence[Edit]) -> float:
+    """The same under edits, as generation does it: the prompt in one pass, then the answer behind it."""
+    answer = tuner.answer_ids(one)
+    prompt = tuner._reader.ids(one)[: -len(answer)]
+    work, past, log_p = Edits(tuner.loaded, [edits]), None, []
+    with torch.no_grad(), work.at_work():
+        for tokens, is_prompt in ((prompt, True), (answer[:-1], False)):
+            if tokens:
+                work.here(torch.ones(1, len(tokens), dtype=torch.bool), prompt=is_prompt)
+                output = tuner.model(torch.tensor([tokens]), past_key_values=past, use_cache=True)
+                past = output.past_key_values
+                logits = output.logits[0].log_softmax(-1)
+                log_p.append(logits[-1:] if is_prompt else logits)
+    told = torch.cat(log_p)
+    return float(told[torch.arange(len(answer)), answer].sum())
+
+
+def sums(tuner: Tuner, said: Sequence[Dialogue], changes: Mapping[Any, Change]) -> np.ndarray:
+    with torch.no_grad():
+        return tuner.logprobs(said, changes)[0].numpy()
+
+
+def test_logprobs_without_a_change_are_the_model_s_own(tiny: LoadedModel, lab: Lab) -> None:
+    found, counts = lab.tuner().logprobs(SAID, {})
+    want = [plain(tiny, one) for one in SAID]
+    np.testing.assert_allclose(found.detach(), [total for total, _ in want], atol=1e-4)
+    assert counts.tolist() == [count for _, count in want]
+    np.testing.assert_allclose((found / counts).detach(), lab.likelihood(SAID), atol=1e-5)
+    assert float(language_loss(found, counts)) == pytest.approx(
+        -sum(total for total, _ in want) / sum(count for _, count in want), abs=1e-5
+    )
+
+
+def test_neighbours_and_padding_change_nothing(lab: Lab) -> None:
+    tuner = lab.tuner()
+    change = {tuner.loaded.blocks[0]: lambda _, h, batch: h + torch.from_numpy(V) * batch.real[:, :, None]}
+    whole = sums(tuner, SAID, change)
+    np.testing.assert_allclose(whole, [sums(tuner, [one], change)[0] for one in SAID], atol=1e-4)
+
+
+def test_a_batch_tells_prompts_from_answers(lab: Lab) -> None:
+    tuner = lab.tuner()
+    seen: list[Batch] = []
+
+    def note(_: torch.Tensor, h: torch.Tensor, batch: Batch) -> torch.Tensor:
+        seen.append(batch)
+        return h
+
+    tuner.logprobs(SAID, {tuner.loaded.blocks[1]: note})
+    for row, one in enumerate(SAID):
+        ids = torch.tensor(tuner._reader.ids(one))
+        prompt, answer = tuner._reader.ids(one.prompt, chat=True), tuner.answer_ids(one)
+        assert seen[0].ids[row][seen[0].real[row]].tolist() == ids.tolist() == [*prompt, *answer]
+        assert seen[0].ids[row][seen[0].prompt[row]].tolist() == prompt
+        assert seen[0].ids[row][seen[0].answer[row]].tolist() == answer
+    assert tuner.lengths(SAID) == [len(tuner._reader.ids(one)) for one in SAID]
+
+
+def at_ends(batch: Batch, ends: int) -> torch.Tensor:
+    mask = torch.zeros_like(batch.real)
+    for row, prompt in enumerate(batch.prompt.sum(1).tolist()):
+        for t in [*range(ends), *range(prompt - ends, prompt)]:
+            mask[row, min(max(t, 0), prompt - 1)] = True
+    return mask
+
+
+def affine(h: torch.Tensor) -> torch.Tensor:
+    return (h @ torch.from_numpy(READ).T + torch.from_numpy(BIAS)) @ torch.from_numpy(WRITE)
+
+
+LOW: Mapping[str, Any] = {"read": READ, "write": WRITE, "bias": BIAS}
+PAIRS: Mapping[str, tuple[Edit, str, Change]] = {
+    "add": (Add(layer=0, vector=V, strength=1.5), "", lambda _, h, __: h + 1.5 * torch.from_numpy(V)),
+    "affine": (Affine(layer=1, **LOW), "", lambda _, h, __: h + affine(h)),
+    "affine at the prompt": (
+        Affine(layer=0, **LOW, where="prompt"),
+        "",
+        lambda _, h, batch: h + affine(h) * batch.prompt[:, :, None],
+    ),
+    "affine at its ends": (
+        Affine(layer=0, **LOW, where="prompt", ends=3),
+        "",
+        lambda _, h, batch: h + affine(h) * at_ends(batch, 3)[:, :, None],
+    ),
+    "affine at ends that meet": (
+        Affine(layer=0, **LOW, where="prompt", ends=20),
+        "",
+        lambda _, h, batch: h + affine(h) * at_ends(batch, 20)[:, :, None],
+    ),
+    "add to the answer": (
+        Add(layer=0, vector=V, where="generated"),
+        "",
+        lambda _, h, batch: h + torch.from_numpy(V) * batch.answer[:, :, None],
+    ),
+    "adapter": (
+        Adapter(layer=1, module="self_attn.o_proj", down=DOWN, up=UP),
+        "self_attn.o_proj",
+        lambda x, out, _: out + x @ torch.from_numpy(DOWN).T @ torch.from_numpy(UP).T,
+    ),
+    "adapter of another map": (
+        Adapter(layer=0, module="mlp.up_proj", down=DOWN, up=np.concatenate([UP, -UP]), strength=-2.0),
+        "mlp.up_proj",
+        lambda x, out, _: out - 2 * x @ torch.from_numpy(DOWN).T @ torch.from_numpy(np.concatenate([UP, -UP])).T,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_what_is_tuned_is_what_is_done(kind: str, lab: Lab) -> None:
+    """An edit at work while the model answers, and the same change in one pass over prompt and answer."""
+    edit, module, change = PAIRS[kind]
+    tuner = lab.tuner()
+    block = tuner.loaded.blocks[edit.layer]
+    want = sums(tuner, SAID, {block.get_submodule(module) if module else block: change})
+    np.testing.assert_allclose([edited(tuner, one, [edit]) for one in SAID], want, atol=5e-4)
+    assert np.abs(want - sums(tuner, SAID, {})).min() > 0.01
+
+
+@pytest.mark.parametrize("name", ["supervised_vector", "loreft", "lora_steering"])
+def test_a_contender_steers_with_what_it_tuned(name: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change of the last step, with the parameters as they ended, against the edits at strength 1."""
+    seen: list[Mapping[Any, Change]] = []
+    logprobs = Tuner.logprobs
+    monkeypatch.setattr(
+        Tuner, "logprobs", lambda self, said, changes: (seen.append(changes), logprobs(self, said, changes))[1]
+    )
+    made = TUNED[name]().fit(TRAIN, BRIEF, lab)
+    monkeypatch.undo()
+    tuner = lab.tuner()
+    want = sums(tuner, SAID, seen[-1])
+    edits = made.steer(1.0).edits
+    np.testing.assert_allclose([edited(tuner, one, edits) for one in SAID], want, atol=5e-4)
+    assert np.abs(want - sums(tuner, SAID, {})).min() > 0.01
+    assert made.steer(1.0).rewrite is None
+
+
+def likely(lab: Lab, made: Any, strength: float) -> float:
+    """Mean log-probability per token of the texts of the concept, under an intervention."""
+    tuner, said = lab.tuner(), spoken(TRAIN)
+    told = [edited(tuner, one, made.steer(strength).edits) for one in said]
+    return float(sum(told) / sum(len(tuner.answer_ids(one)) for one in said))
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuning_makes_the_concept_s_texts_likelier(name: str, lab: Lab) -> None:
+    plain = float(-language_loss(*lab.tuner().logprobs(spoken(TRAIN), {})))
+    found = {}
+    for lr in (0.0, None):  # from where tuning starts, and where it ends
+        lab.reseed(0)
+        made = TUNED[name](**({} if lr is None else {"lr": lr})).fit(TRAIN, BRIEF, lab)
+        strengths = (1.0, 2.0, 5.0, 10.0) if name == "reps" else (1.0,)  # it is tuned at several
+        found[lr] = max(likely(lab, made, strength) for strength in strengths)
+    assert found[None] > max(plain, found[0.0]) + 0.02
+
+
+def test_the_loss_falls(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loss that is optimised, on the same batches, before the first step and with what came of it."""
+    values: list[float] = []
+    optimise = Tuner.optimise
+
+    def noted(self: Tuner, loss: Any, tokens: Sequence[int], parameters: Any, course: Any, **how: Any) -> None:
+        rows = list(range(len(tokens)))
+        for _ in range(2):
+            state = copy.deepcopy(self._rng)
+            with torch.no_grad():
+                values.append(float(np.mean([float(loss(rows)) for _ in range(8)])))
+            self._rng.bit_generator.state = state.bit_generator.state
+            if len(values) % 2:
+                optimise(self, loss, tokens, parameters, course, **how)
+
+    monkeypatch.setattr(Tuner, "optimise", noted)
+    for make in TUNED.values():
+        lab.reseed(0)
+        make().fit(TRAIN, BRIEF, lab)
+    before, after = np.array(values[::2]), np.array(values[1::2])
+    assert len(before) == len(TUNED)
+    assert (after < before - 0.01).all()
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_the_model_is_left_as_it_was(name: str, tiny: LoadedModel, lab: Lab) -> None:
+    def hooks() -> int:
+        return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in tiny.model.modules())
+
+    weights = {key: value.clone() for key, value in tiny.model.state_dict().items()}
+    needed = [p.requires_grad for p in tiny.model.parameters()]
+    state, before = torch.get_rng_state(), hooks()
+    TUNED[name](epochs=1).fit(TRAIN, BRIEF, lab)
+    assert all(torch.equal(value, weights[key]) for key, value in tiny.model.state_dict().items())
+    assert hooks() == before
+    assert [p.requires_grad for p in tiny.model.parameters()] == needed
+    assert all(p.grad is None for p in tiny.model.parameters())
+    assert not tiny.model.training
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_hooks_go_when_a_pass_breaks(tiny: LoadedModel, lab: Lab) -> None:
+    def broken(*_: Any) -> torch.Tensor:
+        raise RuntimeError("broken")
+
+    tuner = lab.tuner()
+    with pytest.raises(RuntimeError, match="broken"):
+        tuner.logprobs(SAID, {tuner.loaded.blocks[0]: broken})
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in tiny.model.modules())
+
+
+def arrays(intervention: Intervention) -> list[np.ndarray]:
+    return [array for edit in intervention.edits for _, array in sorted(edit.arrays().items())]
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_the_same_seed_gives_the_same_edits_and_another_others(name: str, lab: Lab) -> None:
+    found = []
+    for stream in (0, 0, 1):
+        torch.manual_seed(len(found))  # the world's own randomness plays no part
+        lab.reseed(stream)
+        found.append(arrays(TUNED[name](epochs=1).fit(TRAIN, BRIEF, lab).steer(1.0)))
+    assert all(np.array_equal(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(found[0], found[2], strict=True))
+
+
+@pytest.mark.parametrize("name", ["supervised_vector", "reft_r1", "reps", "caa"])
+def test_strength_scales_and_zero_changes_nothing(name: str, tiny: LoadedModel, lab: Lab) -> None:
+    make = TUNED.get(name, lambda **o: Caa(layer=0, new_tokens=8))
+    made = make(epochs=1).fit(TRAIN, BRIEF, lab)
+    asks = [lab.tuner()._reader.ids(prompt, chat=True) for prompt in TRAIN.prompts[:4]]
+
+    def answers(edits: Sequence[Edit]) -> list[list[int]]:
+        return generate(tiny, [Ask(ids, edits) for ids in asks], 12)
+
+    assert answers(made.steer(0.0).edits) == answers(())
+    work = Edits(tiny, [made.steer(0.0).edits])
+    ids = torch.tensor([asks[0]])
+    work.here(torch.ones_like(ids, dtype=torch.bool), prompt=True)
+    with torch.no_grad(), work.at_work():
+        under = tiny.model(ids).logits
+    with torch.no_grad():
+        assert torch.equal(under, tiny.model(ids).logits)
+    (one,), (two,) = made.steer(1.0).edits, made.steer(-2.0).edits
+    assert isinstance(one, Add) and isinstance(two, Add)
+    np.testing.assert_array_equal(one.vector * one.strength * -2.0, two.vector * two.strength)
+    assert answers(made.steer(50.0).edits) != answers(())
+
+
+def test_contrastive_addition_is_the_mean_difference_of_two_answers(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = spoken(TRAIN)
+    said = [f"own answer {i}" if i else " " for i in range(len(own))]  # an empty one makes no pair
+    asked: list[Any] = []
+
+    def generate(prompts: Sequence[str], interventions: Any, most: int) -> list[str]:
+        asked.append((list(prompts), list(interventions), most))
+        return said
+
+    monkeypatch.setattr(lab, "generate", generate)
+    made = Caa(layer=1, pooling="mean", new_tokens=9).fit(TRAIN, BRIEF, lab)
+    assert asked == [([one.prompt for one in own], [Intervention()] * len(own), 9)]
+    site = Site(1, "mean")
+    with_it = lab.activations(own[1:], site)
+    without = lab.activations([Dialogue(one.prompt, told) for one, told in zip(own, said, strict=True)][1:], site)
+    np.testing.assert_allclose(made.vector_, (with_it - without).mean(0), atol=1e-6)
+    (edit,) = made.steer(0.5).edits
+    assert isinstance(edit, Add)
+    norm = np.linalg.norm(np.concatenate([with_it, without]), axis=1).mean()
+    assert np.linalg.norm(edit.vector) == pytest.approx(norm, rel=1e-5)
+    assert (edit.strength, edit.layer, edit.where) == (0.5, 1, "all")
+    assert edit.vector @ made.vector_ > 0
+
+
+def test_spoken_are_the_dialogues_of_a_class(lab: Lab) -> None:
+    every = [Dialogue(p, c) for p, c in zip(TRAIN.prompts, TRAIN.completions or (), strict=True)]
+    assert spoken(TRAIN) == every[1::2] and spoken(TRAIN, label=0) == every[::2]
+    with pytest.raises(FairfightError, match="no responses to learn from; a steering task brings them"):
+        SupervisedVector().fit(replace(TRAIN, completions=None), BRIEF, lab)
+
+
+def test_tuning_is_metered(lab: Lab) -> None:
+    with lab.meter.phase("fit"):
+        SupervisedVector(layer=0, epochs=2).fit(TRAIN, BRIEF, lab)
+    spent = lab.meter.spent()["fit"]
+    tokens = sum(lab.tuner().lengths(spoken(TRAIN)))
+    assert spent["trained_parameters"] == D
+    assert spent["forward_tokens"] == spent["backward_tokens"] == 2 * tokens
+    assert spent["token_layers"] == 2 * tokens * (2 + 1)  # both blocks forwards, the upper one backwards
+
+
+def test_generation_under_the_edits_runs_in_batches(lab: Lab, tiny: LoadedModel) -> None:
+    """Rows of several contenders share a batch, each under its own edits."""
+    made = [TUNED[name](epochs=1).fit(TRAIN, BRIEF, lab).steer(1.0) for name in ("loreft", "lora_steering")]
+    reader = lab.tuner()._reader
+    asks = [
+        Ask(reader.ids(prompt, chat=True), each.edits)
+        for each in [*made, Intervention()]
+        for prompt in TRAIN.prompts[:3]
+    ]
+    together = generation.generate(tiny, asks, 10)
+    assert together == [generation.generate(tiny, [ask], 10)[0] for ask in asks]
