@@ -106,7 +106,7 @@ class _Batch:
 
     def __init__(self, loaded: LoadedModel, asks: Sequence[Ask], most: int, least: int, temperature: float) -> None:
         self.loaded, self.most, self.least, self.temperature = loaded, most, least, temperature
-        self.prompts, self.real = _pad_left([ask.ids for ask in asks], loaded.device)
+        self.prompts, self.real = left_padded([ask.ids for ask in asks], loaded.device)
         self.edits = Edits(loaded, [ask.edits for ask in asks])
         self.streams = [np.random.default_rng(ask.seed) for ask in asks]
         self.new: list[list[int]] = [[] for _ in asks]
@@ -181,7 +181,7 @@ class _Batch:
         return chosen[places]
 
 
-def _pad_left(ids: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def left_padded(ids: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids padded on the left, [rows, longest], and which are real."""
     longest = max(map(len, ids))
     batch = torch.zeros(len(ids), longest, dtype=torch.long)

@@ -275,6 +275,27 @@ class Lab:
         decode = reader.loaded.tokenizer.decode
         return [str(decode(new[k], skip_special_tokens=True)) for k in range(len(asks))]
 
+    def damage(self, interventions: Sequence[Intervention]) -> np.ndarray:
+        """Mean divergence of answers to neutral instructions under each intervention, [n] in nats; `arena.damage`."""
+        from arena.damage import NEUTRAL, TOKENS, Reread, divergences
+        from arena.generation import Ask, remembered
+
+        with self.meter.door():
+            reader = self._reader
+            plain = [reader.ids(prompt, chat=True) for prompt in NEUTRAL]
+            answers, _ = remembered(reader, [Ask(ids) for ids in plain], TOKENS, least=TOKENS)
+            rows = [
+                Reread(ids, reader.ids(each.rewrite(prompt), chat=True) if each.rewrite else ids, answer, each.edits)
+                for each in interventions
+                for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
+            ]
+            start = time.perf_counter()
+            found = divergences(reader.loaded, rows)
+            passed = sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in rows)
+            self.meter.train(passed, self.layers, 0, time.perf_counter() - start, 0)
+        self.meter.check()
+        return np.asarray(np.array(found).reshape(len(interventions), len(NEUTRAL)).mean(1))
+
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
 

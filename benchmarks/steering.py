@@ -28,7 +28,7 @@ import torch
 from arena.activations import Reader
 from arena.cache import Cache
 from arena.contract import Site
-from arena.generation import Ask, _pad_left, generate
+from arena.generation import Ask, generate, left_padded
 from arena.interventions import Add
 from arena.models import LoadedModel, ModelSpec, load
 from runners.compose import raw
@@ -57,7 +57,7 @@ def vectors(reader: Reader, prompts: list[str], layer: int, count: int) -> np.nd
 
 def plain(loaded: LoadedModel, ids: list[list[int]], most: int) -> list[list[int]]:
     """What transformers' own `generate` continues with, all rows in one batch."""
-    batch, real = _pad_left(ids, loaded.device)
+    batch, real = left_padded(ids, loaded.device)
     said = loaded.model.generate(  # type: ignore[operator]
         input_ids=batch, attention_mask=real.long(), do_sample=False, max_new_tokens=most, min_new_tokens=most
     )

@@ -71,8 +71,8 @@ def over_seeds(values: np.ndarray, resampled: np.ndarray, groups: int) -> Estima
     return _estimate(mean, examples + seeds, freedom)
 
 
-def over_parts(values: np.ndarray) -> Estimate:
-    """Mean over seeds and parts with an interval for other parts and other seeds.
+def over_parts(values: np.ndarray, most: float = 1.0) -> Estimate:
+    """Mean over seeds and parts with an interval for other parts and other seeds, cut at 0 and `most`.
 
     values [S, P]. Parts (concepts) are the clusters: the variance of their means over seeds / P, with the seeds' own
     variance / S added; degrees of freedom by Welch-Satterthwaite. The examples' noise is within that of the parts.
@@ -83,10 +83,10 @@ def over_parts(values: np.ndarray) -> Estimate:
         return Estimate(mean, None, None, None, np.inf)
     of_parts = float(values.mean(0).var(ddof=1)) / parts
     of_seeds = float(values.mean(1).var(ddof=1)) / seeds if seeds > 1 else 0.0
-    return _estimate(mean, of_parts + of_seeds, _welch([(of_parts, parts - 1), (of_seeds, seeds - 1)]))
+    return _estimate(mean, of_parts + of_seeds, _welch([(of_parts, parts - 1), (of_seeds, seeds - 1)]), most)
 
 
-def over_tasks(estimates: Sequence[Estimate], families: Sequence[str]) -> Estimate:
+def over_tasks(estimates: Sequence[Estimate], families: Sequence[str], most: float = 1.0) -> Estimate:
     """Mean over tasks, each once.
 
     With FEWEST_FAMILIES families or more: for other tasks, a t interval over the families' means
@@ -97,12 +97,12 @@ def over_tasks(estimates: Sequence[Estimate], families: Sequence[str]) -> Estima
     names = sorted(set(families))
     if len(names) >= FEWEST_FAMILIES:
         means = np.array([values[[f == name for f in families]].mean() for name in names])
-        return _estimate(float(means.mean()), float(means.var(ddof=1)) / len(means), len(means) - 1)
+        return _estimate(float(means.mean()), float(means.var(ddof=1)) / len(means), len(means) - 1, most)
     mean = float(values.mean())
     if any(e.variance is None for e in estimates):
         return Estimate(mean, None, None, None, np.inf)
     terms = [(float(e.variance or 0) / len(values) ** 2, e.freedom) for e in estimates]
-    return _estimate(mean, sum(v for v, _ in terms), _welch(terms))
+    return _estimate(mean, sum(v for v, _ in terms), _welch(terms), most)
 
 
 def difference(values: np.ndarray, others: np.ndarray, families: Sequence[str]) -> tuple[float, float, float] | None:
@@ -124,6 +124,6 @@ def _welch(terms: Sequence[tuple[float, float]]) -> float:
     return total**2 / shares if shares > 0 else np.inf
 
 
-def _estimate(mean: float, variance: float, freedom: float) -> Estimate:
+def _estimate(mean: float, variance: float, freedom: float, most: float = 1.0) -> Estimate:
     half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * variance**0.5
-    return Estimate(mean, max(mean - half, 0.0), min(mean + half, 1.0), variance, freedom)
+    return Estimate(mean, max(mean - half, 0.0), min(mean + half, most), variance, freedom)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from results.record import Steered
 
 CONCEPT, RELEVANCE, FLUENCY = PARTS = ("concept", "relevance", "fluency")
 SCORE = "score"
-METRICS = (SCORE, *PARTS)
+DAMAGE = "damage"  # nats per token on answers to neutral instructions, by the chosen trial; lower is better
+METRICS = (SCORE, *PARTS, DAMAGE)
 
 
 def harmonic(scores: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -24,11 +26,16 @@ def harmonic(scores: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def by_part(answers: Steered) -> dict[str, np.ndarray]:
-    """Mean of each metric over each part's answers, [parts], in the parts' order."""
+    """Mean of the score and its three parts over each concept's answers, [concepts], in their order."""
     names = np.array(answers.part)
     values = {SCORE: harmonic(answers.score), **answers.score}
     parts = list(dict.fromkeys(answers.part))
-    return {metric: np.array([values[metric][names == part].mean() for part in parts]) for metric in METRICS}
+    return {metric: np.array([values[metric][names == part].mean() for part in parts]) for metric in (SCORE, *PARTS)}
+
+
+def damage(trials: Sequence[Mapping[str, Any]], chosen: Sequence[int]) -> np.ndarray:
+    """What the chosen trials did to neutral answers, [concepts]."""
+    return np.array([float(trials[trial]["damage"][part]) for part, trial in enumerate(chosen)])
 
 
 def mean_score(answers: Steered) -> float:

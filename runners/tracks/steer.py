@@ -2,7 +2,8 @@
 
 Strength is a hyperparameter whose trials share a fit. Trials are judged on instructions of their own, for each part
 (concept) by itself, ties going to the weaker; what was fitted is not refitted, and the chosen trial answers the test
-once, before another panel of the judge. Trial 1, untuned, answers too and is charged to nobody.
+once, before another panel of the judge. Trial 1, untuned, answers too and is charged to nobody; nor is what the judge
+does, nor what every trial does to answers that have nothing to do with what is wanted (`arena.damage`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         said = _answers(parts, selection, tried, lab)
     with lab.meter.phase("judge", counts=False):
         rated = [_rated(panels[SELECTS], parts, selection, [one[trial] for one in said]) for trial in trials]
+    with lab.meter.phase("damage", counts=False):
+        damage = [lab.damage(made).tolist() for made in interventions]
     scores = [_part_scores(rows, parts) for rows in rated]
     chosen = [_choice(settings, [scores[trial][part] for trial in trials]) for part in range(len(parts))]
     with lab.meter.phase("query"):
@@ -66,7 +69,7 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         test=final,
         untuned=plain,
         dev=dev,
-        trials=[_summary(setting, scores[trial]) for trial, setting in enumerate(settings)],
+        trials=[_summary(setting, scores[trial], damage[trial]) for trial, setting in enumerate(settings)],
         chosen=chosen,
         about={"judge": {"selects": panels[SELECTS].report(), "scores": panels[SCORES].report()}},
     )
@@ -181,6 +184,7 @@ def _chosen_rows(rated: Sequence[Steered], chosen: Sequence[int], parts: Sequenc
     )
 
 
-def _summary(setting: Mapping[str, Any], scores: Sequence[float | None]) -> dict[str, Any]:
+def _summary(setting: Mapping[str, Any], scores: Sequence[float | None], damage: Sequence[float]) -> dict[str, Any]:
     known = [score for score in scores if score is not None]
-    return {"params": dict(setting), "dev_score": float(np.mean(known)) if known else None, "parts": list(scores)}
+    mean = float(np.mean(known)) if known else None
+    return {"params": dict(setting), "dev_score": mean, "parts": list(scores), "damage": list(damage)}

@@ -1,0 +1,81 @@
+"""What an intervention does to answers that have nothing to do with what is wanted.
+
+The model's own answers to neutral instructions are read again under the intervention; the damage is the mean
+Kullback-Leibler divergence of the next token's distribution from the unsteered one, over the answers' tokens, in nats.
+A rewritten prompt stands before the same answer, so that prompting has its damage too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from arena.activations import token_bar
+from arena.generation import left_padded
+from arena.interventions import Edit, Edits
+from arena.models import LoadedModel
+
+NEUTRAL = (
+    "Explain how rain forms.",
+    "What should I pack for a weekend in the mountains?",
+    "Describe the room you would like to work in.",
+    "How do I boil an egg?",
+    "Why is the sky blue?",
+    "Tell me about the history of the bicycle.",
+    "What makes a good teacher?",
+    "How does a refrigerator keep food cold?",
+)
+TOKENS = 32  # of each answer
+ROWS = 16  # at a time: the distributions are as wide as the vocabulary
+
+
+@dataclass(frozen=True)
+class Reread:
+    """Token ids of a prompt as it is and as an intervention rewrites it, of the answer, and the edits."""
+
+    plain: Sequence[int]
+    steered: Sequence[int]
+    answer: Sequence[int]
+    edits: Sequence[Edit]
+
+
+@torch.inference_mode()
+def divergences(loaded: LoadedModel, rows: Sequence[Reread]) -> list[float]:
+    """Mean KL(unsteered || steered) per token of each answer, in nats; answers are of equal length."""
+    found = []
+    total = sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in rows)
+    with token_bar(total, f"rereading with {loaded.name}") as bar:
+        for start in range(0, len(rows), ROWS):
+            some = rows[start : start + ROWS]
+            answers = torch.tensor([list(row.answer) for row in some], device=loaded.device)
+            before = _logprobs(loaded, [row.plain for row in some], answers, [() for _ in some])
+            after = _logprobs(loaded, [row.steered for row in some], answers, [row.edits for row in some])
+            found += (before.exp() * (before - after)).sum(-1).mean(1).tolist()
+            bar.update(sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in some))
+    return found
+
+
+def _logprobs(
+    loaded: LoadedModel, prompts: Sequence[Sequence[int]], answers: torch.Tensor, edits: Sequence[Sequence[Edit]]
+) -> torch.Tensor:
+    """Log-probabilities of every token before each of the answers' tokens, [rows, tokens, vocabulary]."""
+    ids, real = left_padded(prompts, loaded.device)
+    work = Edits(loaded, edits)
+    model: Any = loaded.model
+    with work.at_work():
+        work.here(real, prompt=True)
+        place = (real.cumsum(1) - 1).clamp(min=0)
+        first = model(input_ids=ids, attention_mask=real.long(), position_ids=place, use_cache=True)
+        whole = torch.nn.functional.pad(real, (0, answers.shape[1] - 1), value=True)
+        work.here(whole[:, ids.shape[1] :], prompt=False)
+        rest = model(
+            input_ids=answers[:, :-1],
+            attention_mask=whole.long(),
+            position_ids=(whole.cumsum(1) - 1).clamp(min=0)[:, ids.shape[1] :],
+            past_key_values=first.past_key_values,
+            use_cache=True,
+        )
+    return torch.cat([first.logits[:, -1:], rest.logits], dim=1).float().log_softmax(-1)
