@@ -280,17 +280,28 @@ class _Names:
         for r in records:
             for kind in ("task", "contender", "regime", "budget", "model", "judge"):
                 identity = _identity(kind, r)
-                found.setdefault((kind, _name(kind, r)), {})[canonical(identity)] = _flat(identity)
+                found.setdefault((kind, _name(kind, r)), {})[canonical(identity)] = _told(_flat(identity), r)
         self._labels: dict[tuple[str, str, str], str] = {}
         for (kind, name), variants in found.items():
             names = {k for flat in variants.values() for k in flat}
             differing = sorted(k for k in names if len({flat.get(k) for flat in variants.values()}) > 1)
             for which, flat in variants.items():
-                extra = ", ".join(f"{k}={flat.get(k, '-')[:24]}" for k in differing)
+                extra = ", ".join(f"{k}={flat.get(k, '-')[:40]}" for k in differing)
                 self._labels[kind, name, which] = f"{name} [{extra}]" if extra else name
 
     def __call__(self, kind: str, record: Record) -> str:
         return self._labels[kind, _name(kind, record), canonical(_identity(kind, record))]
+
+
+def _told(flat: dict[str, str], record: Record) -> dict[str, str]:
+    """Contents of dictionaries by where they lay and the beginning of their hash: nobody knows a hash."""
+    places = record.about.get("dictionaries") or {}
+    return {
+        k: f"{places.get(k.removeprefix('dictionary '), '')}#{v.strip(chr(34))[:6]}"
+        if k.startswith("dictionary ")
+        else v
+        for k, v in flat.items()
+    }
 
 
 def _identity(kind: str, record: Record) -> Mapping[str, Any]:

@@ -308,6 +308,7 @@ def _about(column: Column, contender: Contender) -> dict[str, Any]:
         "access": list(who.access),
         "control": who.control,
         "model": column.model.name,
+        "dictionaries": {name: Path(location).name for name, location in column.dictionaries.items()},
         "lockbox_opened": _now() if column.half == "lockbox" else None,
     }
 

@@ -73,8 +73,10 @@ def test_a_dictionary_that_was_trained_anew_makes_another_contender() -> None:
     found = [record(replace(CELL, contents=contents, seed=seed), "sae") for contents in (old, new) for seed in (0, 1)]
     (table,) = leaderboard.build(found)
     assert len(table.contenders) == 2
-    assert all("dictionary middle=" in name for name in table.contenders)
+    assert table.contenders == ("sae [dictionary middle=#aaaaaa]", "sae [dictionary middle=#bbbbbb]")
     assert set(table.coverage.values()) == {(2, 2)}
+    placed = [replace(r, about={**r.about, "dictionaries": {"middle": "mine"}}) for r in found]
+    assert leaderboard.build(placed)[0].contenders[0] == "sae [dictionary middle=mine#aaaaaa]"
 
 
 def test_nothing_is_imputed() -> None:
