@@ -263,11 +263,12 @@ class Intervention:
     """What a steerer does to the model at one strength; by itself nothing.
 
     `rewrite` turns the user's words into others; `edits` (`arena.interventions`) change the residual stream while the
-    model reads and writes.
+    model reads and writes; `bias` is added to the logits of the tokens that begin some words.
     """
 
     edits: tuple[Edit, ...] = ()
     rewrite: Callable[[str], str] | None = None
+    bias: Mapping[str, float] = field(default_factory=dict)
 
     def then(self, other: Intervention) -> Intervention:
         """Both, this one first."""
@@ -278,7 +279,8 @@ class Intervention:
                 text = each(text)
             return text
 
-        return Intervention(self.edits + other.edits, rewrite if rewrites else None)
+        bias = {word: self.bias.get(word, 0.0) + other.bias.get(word, 0.0) for word in (*self.bias, *other.bias)}
+        return Intervention(self.edits + other.edits, rewrite if rewrites else None, bias)
 
 
 class Steerer(Protocol):

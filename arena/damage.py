@@ -7,14 +7,14 @@ A rewritten prompt stands before the same answer, so that prompting has its dama
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from arena.activations import token_bar
-from arena.generation import left_padded
+from arena.generation import Bias, left_padded
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel
 
@@ -34,12 +34,13 @@ ROWS = 16  # at a time: the distributions are as wide as the vocabulary
 
 @dataclass(frozen=True)
 class Reread:
-    """Token ids of a prompt as it is and as an intervention rewrites it, of the answer, and the edits."""
+    """Token ids of a prompt as it is and as an intervention rewrites it, of the answer, and what is done besides."""
 
     plain: Sequence[int]
     steered: Sequence[int]
     answer: Sequence[int]
     edits: Sequence[Edit]
+    bias: Mapping[int, float]
 
 
 @torch.inference_mode()
@@ -51,17 +52,19 @@ def divergences(loaded: LoadedModel, rows: Sequence[Reread]) -> list[float]:
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
             answers = torch.tensor([list(row.answer) for row in some], device=loaded.device)
-            before = _logprobs(loaded, [row.plain for row in some], answers, [() for _ in some])
-            after = _logprobs(loaded, [row.steered for row in some], answers, [row.edits for row in some])
+            before = _logits(loaded, [row.plain for row in some], answers, [() for _ in some]).log_softmax(-1)
+            steered = _logits(loaded, [row.steered for row in some], answers, [row.edits for row in some])
+            Bias([row.bias for row in some], loaded.device).add(steered, range(len(some)))
+            after = steered.log_softmax(-1)
             found += (before.exp() * (before - after)).sum(-1).mean(1).tolist()
             bar.update(sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in some))
     return found
 
 
-def _logprobs(
+def _logits(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]], answers: torch.Tensor, edits: Sequence[Sequence[Edit]]
 ) -> torch.Tensor:
-    """Log-probabilities of every token before each of the answers' tokens, [rows, tokens, vocabulary]."""
+    """Logits before each of the answers' tokens, [rows, tokens, vocabulary]."""
     ids, real = left_padded(prompts, loaded.device)
     work = Edits(loaded, edits)
     model: Any = loaded.model
@@ -78,4 +81,4 @@ def _logprobs(
             past_key_values=first.past_key_values,
             use_cache=True,
         )
-    return torch.cat([first.logits[:, -1:], rest.logits], dim=1).float().log_softmax(-1)
+    return torch.cat([first.logits[:, -1:], rest.logits], dim=1).float()

@@ -8,8 +8,8 @@ depends on neither the batch nor its neighbours (up to rounding of the arithmeti
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,12 +29,20 @@ LEAVE = 0.25  # share of rows that have ended before a batch is thinned out
 class Ask:
     """One continuation that is wanted: token ids of the prompt, the edits under which, the stream to draw from.
 
+    `bias` is added to the logits of some tokens.
+
     Rows of one seed draw the same random numbers, whatever their prompts; several samples of one want several seeds.
     """
 
     ids: Sequence[int]
     edits: Sequence[Edit] = ()
     seed: int = 0
+    bias: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is done to the model."""
+        return not any(edit.strength for edit in self.edits) and not any(self.bias.values())
 
 
 @torch.inference_mode()
@@ -101,6 +109,22 @@ def _batches(asks: Sequence[Ask], most: int, device: str) -> list[list[int]]:
     return made
 
 
+class Bias:
+    """What is added to the logits of some tokens, row by row."""
+
+    def __init__(self, per_row: Sequence[Mapping[int, float]], device: str) -> None:
+        self._rows = [
+            (torch.tensor(list(row), device=device), torch.tensor(list(row.values()), device=device)) if row else None
+            for row in per_row
+        ]
+
+    def add(self, logits: torch.Tensor, rows: Sequence[int]) -> None:
+        """Changes logits [rows, ..., vocabulary] of these rows in place."""
+        for place, row in enumerate(rows):
+            if (known := self._rows[row]) is not None:
+                logits[place, ..., known[0]] += known[1].to(logits)
+
+
 class _Batch:
     """Rows that are continued together; `alive` are the numbers of those whose keys and values are in memory."""
 
@@ -108,6 +132,7 @@ class _Batch:
         self.loaded, self.most, self.least, self.temperature = loaded, most, least, temperature
         self.prompts, self.real = left_padded([ask.ids for ask in asks], loaded.device)
         self.edits = Edits(loaded, [ask.edits for ask in asks])
+        self.bias = Bias([ask.bias for ask in asks], loaded.device)
         self.streams = [np.random.default_rng(ask.seed) for ask in asks]
         self.new: list[list[int]] = [[] for _ in asks]
         self.alive = list(range(len(asks)))
@@ -151,6 +176,7 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """The next token of every row, [rows]."""
+        self.bias.add(logits, self.alive)
         if not (logits < torch.inf).all():  # NaN is not
             raise FairfightError(
                 f"The logits of {self.loaded.name} hold NaN or infinity under these edits; lower their strength, or "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -255,10 +255,10 @@ class Lab:
             reader = self._reader
             turns = [i.rewrite(p) if i.rewrite else p for p, i in zip(prompts, interventions, strict=True)]
             asks = [
-                Ask(reader.ids(turn, chat=True), i.edits, seed)
+                Ask(reader.ids(turn, chat=True), i.edits, seed, self._begins(i.bias))
                 for turn, i, seed in zip(turns, interventions, seeds or [0] * len(prompts), strict=True)
             ]
-            edited = [k for k, ask in enumerate(asks) if any(edit.strength for edit in ask.edits)]
+            edited = [k for k, ask in enumerate(asks) if not ask.plain]
             plain = [k for k in range(len(asks)) if k not in set(edited)]
             start = time.perf_counter()
             changed = generate(reader.loaded, [asks[k] for k in edited], most, **how)
@@ -285,7 +285,13 @@ class Lab:
             plain = [reader.ids(prompt, chat=True) for prompt in NEUTRAL]
             answers, _ = remembered(reader, [Ask(ids) for ids in plain], TOKENS, least=TOKENS)
             rows = [
-                Reread(ids, reader.ids(each.rewrite(prompt), chat=True) if each.rewrite else ids, answer, each.edits)
+                Reread(
+                    ids,
+                    reader.ids(each.rewrite(prompt), chat=True) if each.rewrite else ids,
+                    answer,
+                    each.edits,
+                    self._begins(each.bias),
+                )
                 for each in interventions
                 for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
             ]
@@ -350,6 +356,16 @@ class Lab:
             rows = loaded.model.get_output_embeddings().weight[ids].float()
             normed = loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float()
             return np.asarray((normed @ rows.T).cpu().numpy(), dtype=float)
+
+    def _begins(self, words: Mapping[str, float]) -> dict[int, float]:
+        """Values of words, of the tokens that begin them after a space; the largest where words begin alike."""
+        tokenizer = self._reader.loaded.tokenizer
+        found: dict[int, float] = {}
+        for word, value in words.items():
+            for form in (f" {word}", f" {word.capitalize()}"):
+                first = int(tokenizer(form, add_special_tokens=False)["input_ids"][0])
+                found[first] = max(found.get(first, value), value, key=abs)
+        return found
 
     @property
     def _who(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,32 @@ def test_the_lab_s_draws_are_numbered(lab: Lab) -> None:
     drawn = lab.generate([PROMPTS[0]] * 3, none, 12, temperature=1.0, seeds=[4, 5, 4])
     assert drawn[0] == drawn[2] != drawn[1]
     assert drawn == lab.generate([PROMPTS[0]] * 3, none, 12, temperature=1.0, seeds=[4, 5, 4])
+
+
+def test_a_bias_makes_its_word_likelier_in_its_row_alone(tiny: LoadedModel, ids: list[list[int]]) -> None:
+    plain = generate(tiny, [Ask(row) for row in ids], 6)
+    token = tiny.tokenizer(" warm", add_special_tokens=False)["input_ids"][0]
+    asks = [Ask(ids[0], bias={token: 100.0}), Ask(ids[1], bias={token: 0.0}), *(Ask(row) for row in ids[2:])]
+    found = generate(tiny, asks, 6)
+    assert found[0] == [token] * 6
+    assert found[1:] == plain[1:]
+    barred = generate(
+        tiny, [Ask(row, bias={row_plain[0]: -100.0}) for row, row_plain in zip(ids, plain, strict=True)], 6
+    )
+    assert all(new[0] != old[0] for new, old in zip(barred, plain, strict=True))
+    alone = generate(tiny, [Ask(ids[2], bias={token: 3.0})], 6)[0]
+    among = generate(tiny, [*(Ask(row) for row in ids[:2]), Ask(ids[2], bias={token: 3.0})], 6)[2]
+    assert alone == among
+
+
+def test_a_bias_is_by_words_and_does_damage(lab: Lab) -> None:
+    made = [Intervention(bias={"warm": strength}) for strength in (0.0, 100.0)]
+    tokenizer = lab._reader.loaded.tokenizer
+    firsts = [tokenizer(form, add_special_tokens=False)["input_ids"][0] for form in (" warm", " Warm")]
+    plain, steered = lab.generate([PROMPTS[0]] * 2, made, 4)
+    assert plain == lab.generate([PROMPTS[0]], [Intervention()], 4)[0]
+    assert steered in {tokenizer.decode(four) for four in itertools.product(firsts, repeat=4)}
+    nothing, harm = lab.damage(made)
+    assert nothing == 0 < harm
+    both = made[1].then(Intervention(bias={"warm": -100.0, "cold": 1.0}))
+    assert both.bias == {"warm": 0.0, "cold": 1.0}
