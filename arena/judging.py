@@ -65,8 +65,9 @@ class Judge(Protocol):
 class Offline:
     """Judges without a network.
 
-    Concept: logistic regression on texts of the concept against texts of other concepts (one author wrote both); 0 is
-    the median of other concepts' held-out texts, 1 that of the concept's own. Where trials are selected it reads TF-IDF
+    Concept: logistic regression on texts of the concept against texts of other concepts (one author wrote both); 1 is
+    the median of the concept's held-out texts, 0 that of other concepts' or of what the model answers by itself,
+    whichever is nearer. Where trials are selected it reads TF-IDF
     of words and word pairs; where they are scored, the unsteered model's own mean state at two thirds of its depth, and
     it learns that texts without an order of words (shuffled, or the concept's words alone) do not count.
     Relevance: the share r of other instructions to which the answer is less similar than to its own (TF-IDF; MiniLM
@@ -93,11 +94,15 @@ class Offline:
         words = tfidf([*texts, *prompts])
         read: Encoder = partial(states, lab) if which == SCORES else words
         alike: Encoder = lab.embeddings if which == SCORES else words
+        likeliest, drawn = (_unsteered(parts, asked, temperature, lab) for temperature in (0.0, 1.0))
+        normal = Normal.of(likeliest, drawn, lab)
+        usual = [one.answer for one in likeliest]
         scales: list[Scale] = [
-            Checked.by(part) if part.check else ConceptScale.fitted(_reserved(part, which), part, read, which == SCORES)
+            Checked.by(part)
+            if part.check
+            else ConceptScale.fitted(_reserved(part, which), part, usual, read, which == SCORES)
             for part in parts
         ]
-        normal = Normal.of(parts, asked, lab)
         known = {} if unchecked != list(parts) else {"fluency of real": _real(parts, which, normal, lab)}
         return OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), normal, lab, known)
 
@@ -163,7 +168,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class ConceptScale:
-    """How much of a concept is in a text: a logit between those of other concepts' texts (0) and the concept's (1)."""
+    """How much of a concept is in a text: a logit between those of texts without it (0) and the concept's (1)."""
 
     read: Encoder
     model: Any
@@ -179,8 +184,8 @@ class ConceptScale:
         return fooled or not self.low < self.high
 
     @classmethod
-    def fitted(cls, texts: Examples, part: Part, read: Encoder, guarded: bool) -> ConceptScale:
-        """Learns from texts of the concept and of others; hard negatives only test it.
+    def fitted(cls, texts: Examples, part: Part, usual: Sequence[str], read: Encoder, guarded: bool) -> ConceptScale:
+        """Learns from texts of the concept and of others; hard negatives only test it, `usual` ones only set its 0.
 
         `guarded`: also that texts without an order are none. What it is tested with is made of other texts' words.
         """
@@ -198,7 +203,8 @@ class ConceptScale:
         out = cross_val_predict(model, vectors, truth, groups=whole, cv=folds, method="decision_function")
         model.fit(vectors, truth)
         real, others = out[: len(own)], out[len(own) : len(own) + len(other)]
-        scale = cls(read, model, float(np.median(others)), float(np.median(real)), guarded, {})
+        zero = max(np.median(others), np.median(model.decision_function(read(usual))))
+        scale = cls(read, model, float(zero), float(np.median(real)), guarded, {})
         taught = _of_class(part.train, 1), _of_class(part.train, 0)
         probes = {"hard": list(said[kind == HARD]), "salad": salads(*taught, PROBES), "loops": loops(taught[0])}
         report = {
@@ -251,12 +257,17 @@ class Normal:
     distinct: float
 
     @classmethod
-    def of(cls, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Normal:
-        likeliest, drawn = (_unsteered(parts, asked, temperature, lab) for temperature in (0.0, 1.0))
+    def of(cls, likeliest: Sequence[Dialogue], drawn: Sequence[Dialogue], lab: Lab) -> Normal:
+        """Of the unsteered model's likeliest answers, and of those that it draws at temperature 1."""
         if not likeliest or not drawn:
             raise FairfightError("The unsteered model answers nothing, so there is no telling what fluent is.")
         low = np.percentile(lab.likelihood(drawn), BAND[0])
         high = np.percentile(lab.likelihood(likeliest), BAND[1])
+        if not low < high:
+            raise FairfightError(
+                f"What the model draws at temperature 1 is as likely as its likeliest answers ({low:.2f}, {high:.2f} "
+                f"nats per token): no telling what is fluent; ask more instructions, or choose another judge."
+            )
         return cls(float(low), float(high), float(np.percentile([distinct(one.answer) for one in likeliest], BAND[0])))
 
     def fluency(self, prompts: Sequence[str], answers: Sequence[str], lab: Lab) -> np.ndarray:

@@ -383,7 +383,8 @@ class Lab:
         share = code.d_in * code.d_sae / self._reader.loaded.block_weights * self.layers
         rate = self._reader.rate(site)
         for prompt in dict.fromkeys(prompts):
-            tokens = 1 if site.pooling == "last" else len(self._reader.ids(prompt))
+            whole = len(self._reader.ids(prompt)) - max(self._reader.begin(prompt) - 1, 0)  # of a dialogue: the answer
+            tokens = 1 if site.pooling == "last" else whole
             self._charge(f"{self._who}{what}:{content_of(prompt)}", tokens, share, rate)
 
     def _charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:

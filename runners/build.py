@@ -150,7 +150,8 @@ def _contender(
         return Contender(name, target, params, grid, path)
     if isinstance(of, str) and of not in {*beside, *options("contender")}:
         raise FairfightError(f"{where}.of={of!r} is no contender; choose one of {', '.join(options('contender'))}.")
-    node = of if not isinstance(of, str) else beside[of] if of in beside else _of_track(raw("contender", of), track)
+    named = isinstance(of, str)
+    node = beside[of] if named and of in beside else _of_track(raw("contender", of) if named else of, track)
     inner = _contender(f"{where}.of", str(node.get("name", of)), node, trusted, {}, track)
     return inner.wrapped_by(name, target, params)
 

@@ -245,7 +245,7 @@ def _cut_split(column: Column, split: Split, reader: Reader) -> _Cut:
                 texts[where] = dataclasses.replace(texts[where], completions=tuple(completions))
                 n += more
             count += n
-        asked = {fold(p) for where in ("public", "lockbox") for p in texts[where].prompts}
+        asked = {fold(p) for where, rows in texts.items() if where != "train" for p in rows.prompts}
         if column.regime.protocol != "fairfight":
             asked = set()
         kept = np.array([fold(p) not in asked for p in texts["train"].prompts])

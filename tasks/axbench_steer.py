@@ -14,7 +14,7 @@ from dataclasses import asdict
 
 from arena.contract import Brief, Regime, Split, TaskMeta
 from tasks.axbench_data import Release, Row
-from tasks.suites import HARD, OTHER, OWN, Asking, Concept, Said, part
+from tasks.suites import HARD, OTHER, OWN, Asking, Concept, Said, suite
 
 _TEXT = "text"  # the genre whose instructions can be answered with a concept in them
 
@@ -62,18 +62,16 @@ class AxbenchSteer:
 
     def split(self, regime: Regime, seed: int) -> Split:
         """A part per concept: its positives beside negatives of its genre; instructions for selection and test."""
-        made = {name: part(self._concept(n, name), self.asking, regime, seed) for n, name in self.concepts.items()}
-        return Split(tuple(p for p, _ in made.values()), {"parts": {name: told for name, (_, told) in made.items()}})
+        asked = [row.instruction for row in self.release.asked if row.category == "negative" and row.genre == _TEXT]
+        return suite([self._concept(*one) for one in self.concepts.items()], asked, self.asking, regime, seed)
 
     def _concept(self, number: int, name: str) -> Concept:
         positives, negatives = self.release.positives(number), self.release.negatives(number)
         self.release.refuse_empty(number, positives, negatives)
-        asked = [row for row in self.release.asked if row.category != "positive" and row.genre == _TEXT]
         return Concept(
             name=name,
             concept=self.release.concepts[number],
             taught=[_said(row, OWN) for row in positives] + [_said(row, OTHER) for row in negatives],
-            instructions=[row.instruction for row in asked if row.category == "negative"],
             kept=[_said(row, self._kind(row, number)) for row in self.release.asked if self._judges(row, number)],
         )
 

@@ -15,7 +15,7 @@ from arena import assets
 from arena.contract import Brief, FairfightError, Regime, Split, TaskMeta
 from tasks.grouping import fold
 from tasks.sae_probes import SaeProbes
-from tasks.suites import OTHER, Asking, Concept, Said, hashed, part
+from tasks.suites import OTHER, Asking, Concept, Said, hashed, suite
 
 SET = "90_glue_qnli"  # "question | sentence", class 0: the sentence answers it
 TAUGHT = 72  # sentences
@@ -125,8 +125,8 @@ class Behaviours:
 
     def split(self, regime: Regime, seed: int) -> Split:
         """A part per behaviour: sentences turned to it beside other sentences as they are."""
-        made = {name: part(self._concept(name), self.asking, regime, seed) for name in self.behaviours}
-        return Split(tuple(p for p, _ in made.values()), {"parts": {name: told for name, (_, told) in made.items()}})
+        asked = [question for question, _ in _pairs()]
+        return suite([self._concept(name) for name in self.behaviours], asked, self.asking, regime, seed)
 
     def _concept(self, name: str) -> Concept:
         behaviour = BEHAVIOURS[name]
@@ -138,7 +138,6 @@ class Behaviours:
             concept=behaviour.concept,
             request=behaviour.request,
             taught=[Said(q, behaviour.turned(s)) for q, s in own] + [Said(q, s, OTHER) for q, s in others],
-            instructions=[q for q, _ in pairs],
             check=behaviour.check,
         )
 

@@ -15,7 +15,7 @@ from arena import assets
 from arena.contract import Brief, FairfightError, Regime, Split, TaskMeta
 from tasks.grouping import fold
 from tasks.sae_probes import SaeProbes
-from tasks.suites import OTHER, Asking, Concept, Said, hashed, part
+from tasks.suites import OTHER, Asking, Concept, Said, hashed, suite
 
 WRITE = "Write a short text."
 TAUGHT, KEPT = 72, 48  # texts of a concept that contenders learn from, and that judges do
@@ -78,8 +78,7 @@ class Concepts:
 
     def split(self, regime: Regime, seed: int) -> Split:
         """A part per concept: its texts beside as many of its set's other classes."""
-        made = {name: part(self._concept(name), self.asking, regime, seed) for name in self.concepts}
-        return Split(tuple(p for p, _ in made.values()), {"parts": {name: told for name, (_, told) in made.items()}})
+        return suite([self._concept(name) for name in self.concepts], _questions(), self.asking, regime, seed)
 
     def _concept(self, name: str) -> Concept:
         source = SOURCES[name]
@@ -91,7 +90,6 @@ class Concepts:
             name=name,
             concept=source.concept,
             taught=[Said(WRITE, text) for text in own[:TAUGHT]] + [Said(WRITE, text, OTHER) for text in rest[:TAUGHT]],
-            instructions=_questions(),
             kept=[Said(WRITE, text) for text in _kept(name)] + [Said(WRITE, text, OTHER) for text in others],
         )
 

@@ -57,23 +57,24 @@ def split(
     return part
 
 
-def given(
-    name: str, brief: Brief, data: Examples, asked: Examples, regime: Regime, seed: int, labelled: bool = True
-) -> Part:
+def given(name: str, brief: Brief, data: Examples, asked: Examples, regime: Regime, seed: int) -> Part:
     """One part of a task whose data come with a test of their own: train rows are drawn from all of `data`, and both
-    halves of the test from `asked`, which has labels or, where `labelled` is false, none."""
-    halves = _halves(asked, np.arange(len(asked)))
-    if labelled:
-        public, lockbox = (asked.take(_rebalanced(asked, half, regime, regime.test)) for half in halves)
-    else:
-        public, lockbox = (replace(asked.take(half[: regime.test]), labels=None) for half in halves)
-    train = _noisy(data.take(_draw(name, brief, data, np.arange(len(data)), regime, seed)), brief, regime, seed)
-    folds = _pairs(name, train, regime) if regime.pairs else _folds(train, regime, seed)
-    part = Part(name, brief, train, folds, public, lockbox)
+    halves of the test from `asked`."""
+    halves = [_rebalanced(asked, half, regime, regime.test) for half in _halves(asked, np.arange(len(asked)))]
+    train, folds = taught(name, brief, data, regime, seed)
+    part = Part(name, brief, train, folds, asked.take(halves[0]), asked.take(halves[1]))
     for where, examples in (("train", part.train), ("public", part.public), ("lockbox", part.lockbox)):
-        if examples.labels is not None:
-            _refuse_empty_class(name, brief, where, examples)
+        _refuse_empty_class(name, brief, where, examples)
     return part
+
+
+def taught(
+    name: str, brief: Brief, data: Examples, regime: Regime, seed: int
+) -> tuple[Examples, tuple[np.ndarray, ...]]:
+    """Train rows drawn from all of `data`, and their folds."""
+    train = _noisy(data.take(_draw(name, brief, data, np.arange(len(data)), regime, seed)), brief, regime, seed)
+    _refuse_empty_class(name, brief, "train", train)
+    return train, _pairs(name, train, regime) if regime.pairs else _folds(train, regime, seed)
 
 
 def test_size(rows: int) -> int:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from arena.contract import Brief, Examples, FairfightError, Part, Regime
+from arena.contract import Brief, Examples, FairfightError, Part, Regime, Split
 from tasks import cleaning
-from tasks.grouping import fold
-from tasks.splitting import given
+from tasks.splitting import taught
 
 OWN, OTHER, HARD = "positive", "other concept", "hard negative"  # kinds of texts that judges learn from and are held to
-FEWEST_ASKED = 2  # instructions of each: selection, public, lockbox
+FEWEST_ASKED = 2  # instructions of each role
+FEWEST_KEPT = 6  # texts of a kind for each judge
+TURNS = ("selection", "public", "lockbox", "public", "lockbox")
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,48 @@ class Concept:
     name: str
     concept: str  # a noun phrase: "references to rental services"
     taught: Sequence[Said]  # what contenders learn from; all but OWN are negatives
-    instructions: Sequence[str]  # what may be asked
     kept: Sequence[Said] = ()  # what judges learn from: OWN against OTHER; HARD only tests them
     check: Callable[[str], float] | None = None  # in [0, 1], where a program can tell; judges need not learn then
     request: str = ""  # how a person would be asked for it; else: to include the concept
 
 
-def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[Part, dict[str, Any]]:
-    """A part of a suite, and what cleaning did.
+def suite(concepts: Sequence[Concept], instructions: Sequence[str], asking: Asking, regime: Regime, seed: int) -> Split:
+    """A part for each concept, all of them asked the same.
 
-    The instructions are fixed by their content; none is that of a text to learn from, of contenders or judges.
-    Judges' texts are halved by instruction.
+    No instruction that is asked is near one of a text to learn from, of contenders or judges. Which choose the trial,
+    which are public and which in the lockbox is fixed by their content, near-duplicates together; more of them go on
+    where fewer ended.
     """
+    used = [said.instruction for concept in concepts for said in (*concept.taught, *concept.kept)]
+    asked, report = cleaning.clean(instructions, [0] * len(instructions))
+    free = np.flatnonzero(~cleaning.linked(asked.prompts, list(dict.fromkeys(used))))
+    roles = _dealt(asked.take(free), asking, regime)
+    made = [_part(concept, roles, asking, regime, seed) for concept in concepts]
+    told = {"instructions": cleaning.summary(report) | {"near a text to learn from": len(asked) - len(free)}}
+    return Split(tuple(part for part, _ in made), told | {"parts": {part.name: one for part, one in made}})
+
+
+def _dealt(free: Examples, asking: Asking, regime: Regime) -> dict[str, Examples]:
+    """Whole groups of instructions, each in the role and the order that its hash tells; labels are gone."""
+    hands: dict[str, list[int]] = {role: [] for role in TURNS}
+    groups = {hashed(min(free.ids[row] for row in rows)): rows for rows in _by_group(free).values()}
+    for order in sorted(groups):
+        hands[TURNS[int(order, 16) % len(TURNS)]] += groups[order]
+    scoring = min(asking.scoring, regime.test)
+    wanted = {"selection": asking.selection, "public": scoring, "lockbox": scoring}
+    for role, rows in hands.items():
+        if len(rows) < min(wanted[role], FEWEST_ASKED):
+            raise FairfightError(
+                f"There are {len(free)} instructions that are near no text to learn from, and {role} gets {len(rows)} "
+                f"of them where {FEWEST_ASKED} are needed; bring more."
+            )
+    return {role: dataclasses.replace(free.take(rows[: wanted[role]]), labels=None) for role, rows in hands.items()}
+
+
+def _part(
+    concept: Concept, roles: dict[str, Examples], asking: Asking, regime: Regime, seed: int
+) -> tuple[Part, dict[str, Any]]:
+    """A part of a suite, and what cleaning did to its texts."""
     brief = Brief(
         question=f"Is this in the text: {concept.concept}?",
         classes=("absent", "present"),
@@ -65,29 +96,23 @@ def part(concept: Concept, asking: Asking, regime: Regime, seed: int) -> tuple[P
         concept=concept.concept,
         request=concept.request or f"Your answer must include {concept.concept.rstrip('.')}.",
     )
-    train, taught = _dialogues(concept.taught)
-    kept, held = _dialogues(concept.kept)
-    known = {fold(said.instruction) for said in (*concept.taught, *concept.kept)}
-    free = [text for text in concept.instructions if fold(text) not in known]
-    asked, free_report = cleaning.clean(free, [0] * len(free))
-    order = np.array(sorted(range(len(asked)), key=lambda i: hashed(concept.name, asked.ids[i])), dtype=int)
-    needed = asking.selection + 2 * FEWEST_ASKED
-    if len(order) < needed:
-        raise FairfightError(
-            f"The concept {concept.name!r} has {len(order)} instructions that no text uses, and {needed} are needed; "
-            f"lower task.selection or bring more."
-        )
-    chosen, rest = order[: asking.selection], order[asking.selection :][: 2 * min(asking.scoring, regime.test)]
-    made = given(concept.name, brief, train, asked.take(rest), regime, seed, labelled=False)
-    made = dataclasses.replace(
-        made,
-        selection=dataclasses.replace(asked.take(chosen), labels=None),
-        reserved=_halves(kept) if concept.kept else None,
+    data, told = _dialogues(concept.taught)
+    kept, held = _dialogues(concept.kept) if concept.kept else (None, {})
+    train, folds = taught(concept.name, brief, data, regime, seed)
+    part = Part(
+        concept.name,
+        brief,
+        train,
+        folds,
+        roles["public"],
+        roles["lockbox"],
+        selection=roles["selection"],
+        reserved=None if kept is None else _halves(concept.name, kept),
         check=concept.check,
         new_tokens=asking.new_tokens,
         temperature=asking.temperature,
     )
-    return made, {"train": taught, "judged by": held, "instructions": cleaning.summary(free_report)}
+    return part, {"train": told, "judged by": held}
 
 
 def _dialogues(said: Sequence[Said]) -> tuple[Examples, dict[str, int | str]]:
@@ -103,19 +128,31 @@ def _dialogues(said: Sequence[Said]) -> tuple[Examples, dict[str, int | str]]:
     return dataclasses.replace(examples, prompts=prompts, completions=examples.prompts), cleaning.summary(report)
 
 
-def _halves(kept: Examples) -> tuple[Examples, Examples]:
-    """Texts for the judge that selects and the one that scores: no instruction in both, kinds shared evenly."""
-    side = {group: int(hashed("half", min(ids)), 16) % 2 for group, ids in _by_group(kept)}
-    which = np.array([side[int(group)] for group in kept.groups])
-    first, second = (kept.take(np.flatnonzero(which == half)) for half in (0, 1))
+def _halves(name: str, kept: Examples) -> tuple[Examples, Examples]:
+    """Texts for the judge that selects and the one that scores: no instruction in both, kinds dealt out by turns."""
+    assert kept.strata is not None
+    groups = sorted(_by_group(kept).values(), key=lambda rows: hashed(min(kept.ids[row] for row in rows)))
+    hands: tuple[list[int], list[int]] = ([], [])
+    had: dict[str, int] = {}
+    for rows in groups:
+        kind = kept.strata[rows[0]]
+        hands[had.setdefault(kind, 0) % 2].extend(rows)
+        had[kind] += 1
+    fewest = min(sum(kept.strata[row] == kind for row in hand) for hand in hands for kind in (OWN, OTHER))
+    if fewest < FEWEST_KEPT:
+        raise FairfightError(
+            f"The concept {name!r} leaves its judges {fewest} texts of a kind, and each judge needs {FEWEST_KEPT} that "
+            f"hold the concept and {FEWEST_KEPT} that do not; leave it out with task.concepts=[...] or bring more."
+        )
+    first, second = (kept.take(sorted(hand)) for hand in hands)
     return first, second
 
 
-def _by_group(examples: Examples) -> Iterable[tuple[int, list[str]]]:
-    found: dict[int, list[str]] = {}
-    for group, id_ in zip(examples.groups.tolist(), examples.ids, strict=True):
-        found.setdefault(group, []).append(id_)
-    return found.items()
+def _by_group(examples: Examples) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for row, group in enumerate(examples.groups.tolist()):
+        found.setdefault(group, []).append(row)
+    return found
 
 
 def hashed(*texts: str) -> str:

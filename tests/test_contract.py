@@ -187,7 +187,7 @@ class TestSteerer:
 
     def test_it_does_something(self, name: str, lab: Lab) -> None:
         done = steerer(name, lab).steer(20.0)
-        assert name == "no_intervention" or done.edits or done.rewrite
+        assert name == "no_intervention" or done.edits or done.rewrite or done.bias
         if name not in {"no_intervention", *STRENGTHLESS_EDITS}:  # an epoch of these changes little
             steered, plain = answers(lab, done, Intervention())
             assert steered != plain
@@ -202,6 +202,7 @@ class TestSteerer:
             assert b.strength == factor * a.strength
             assert a.arrays().keys() == b.arrays().keys()
             assert all(np.array_equal(a.arrays()[k], b.arrays()[k]) for k in a.arrays())
+        assert two.bias == {word: factor * value for word, value in one.bias.items()}
         assert (one.rewrite is None) == (two.rewrite is None)
         if one.rewrite and two.rewrite:
             assert one.rewrite("tell me") == two.rewrite("tell me") != "tell me"
@@ -222,6 +223,7 @@ class TestSteerer:
             )  # fmt: skip
             for key, array in a.arrays().items():
                 np.testing.assert_array_equal(array, b.arrays()[key])
+        assert one.bias == two.bias
         if one.rewrite and two.rewrite:
             assert one.rewrite("tell me") == two.rewrite("tell me")
 
@@ -249,6 +251,7 @@ def test_strength_zero_changes_nothing(name: str, lab: Lab) -> None:
     off, plain = answers(lab, made.steer(0.0), Intervention())
     assert off == plain
     assert all(edit.strength == 0 for edit in made.steer(0.0).edits) and made.steer(0.0).rewrite is None
+    assert not any(made.steer(0.0).bias.values())
 
 
 @pytest.mark.parametrize("name", ["diff_in_means", "mass_mean", "pca_direction", "lat"])

@@ -253,7 +253,7 @@ def test_latents_of_a_dialogue_are_those_of_its_answer(
 def test_a_dialogue_is_no_text_in_the_cache(reader: Reader, lab: Lab) -> None:
     """The same words as a prompt, or cut elsewhere into prompt and answer, are read anew."""
     whole = Dialogue("say boats", "boats in the harbour")
-    others = ["say boats boats in the harbour", "boats in the harbour", Dialogue("say boats boats", "in the harbour")]
+    others = ["say boatsboats in the harbour", "boats in the harbour", Dialogue("say boatsboats", " in the harbour")]
     site = Site(1, "mean")
     first = lab.activations([whole], site)[0]
     again = lab.activations([*others, whole], site)

@@ -28,6 +28,7 @@ from arena.judging import (
     Normal,
     Offline,
     OfflinePanel,
+    _unsteered,
     distinct,
     loops,
     salads,
@@ -40,6 +41,7 @@ from tests.tasks.toy_suite import BRIEF, WORDS, dialogues, instructions, text
 
 OWN, OTHER, HARD = KINDS
 RNG = np.random.default_rng(0)
+USUAL = [text(np.random.default_rng(7), [], 0)] * 3  # what the model answers by itself: none of any concept
 
 
 def kept(concept: int, mark: str, count: int = 12) -> Examples:
@@ -146,15 +148,20 @@ def test_what_is_normal_lies_between_what_is_drawn_and_what_is_likeliest(parts: 
     lab: Any = SimpleNamespace(
         generate=generate, likelihood=lambda said: np.array([likely[one.answer] for one in said])
     )
-    normal = Normal.of(parts, rows, lab)
+    normal = Normal.of(*(_unsteered(parts, rows, t, lab) for t in (0.0, 1.0)), lab)
     kept = [i for i in range(12) if i != 3]
     assert normal.low == pytest.approx(np.percentile([-i - 10 for i in kept], BAND[0]))
     assert normal.high == pytest.approx(np.percentile([-i for i in kept], BAND[1]))
     share = [distinct(f"{'w ' * (2 + i % 3)}0.0{i}") for i in kept]
     assert normal.distinct == pytest.approx(np.percentile(share, BAND[0]))
     lab.generate = lambda prompts, *_, **__: [" "] * len(prompts)
+    assert _unsteered(parts, rows, 0.0, lab) == []
     with pytest.raises(FairfightError, match="answers nothing, so there is no telling what fluent is"):
-        Normal.of(parts, rows, lab)
+        Normal.of([], [], lab)
+    with pytest.raises(FairfightError, match="as likely as its likeliest answers"):
+        Normal.of(
+            [Dialogue("p", "w 1.00")] * 2, [Dialogue("p", "w w 0.00")] * 2, told({"w 1.00": -9.0, "w w 0.00": -1.0})
+        )
 
 
 def test_likelihood_is_the_mean_over_the_answer_s_tokens(tiny: LoadedModel, lab: Lab) -> None:
@@ -212,7 +219,7 @@ def count_words(words: Sequence[str]) -> Any:
 def test_the_concept_scale_rises_from_other_texts_to_the_concept_s_own(parts: list[Part]) -> None:
     read = count_words(WORDS[0])
     assert parts[0].reserved is not None
-    scale = ConceptScale.fitted(parts[0].reserved[0], parts[0], read, guarded=False)
+    scale = ConceptScale.fitted(parts[0].reserved[0], parts[0], USUAL, read, guarded=False)
     places = scale.of(["boats " * count for count in range(8)])
     assert (np.diff(places) >= 0).all()
     # Texts of the concept hold four of its words and others none.
@@ -221,10 +228,19 @@ def test_the_concept_scale_rises_from_other_texts_to_the_concept_s_own(parts: li
     assert not scale.withheld
 
 
+def test_what_the_model_says_anyway_is_none_of_the_concept(parts: list[Part]) -> None:
+    assert parts[0].reserved is not None
+    read = count_words(WORDS[0])
+    usual = ["boats and harbour"] * 3
+    scale = ConceptScale.fitted(parts[0].reserved[0], parts[0], usual, read, guarded=False)
+    np.testing.assert_allclose(scale.of([*usual[:1], "boats " * 3, "boats " * 4]), [0, 0.5, 1], atol=0.1)
+    assert ConceptScale.fitted(parts[0].reserved[0], parts[0], ["boats " * 9], read, guarded=False).withheld
+
+
 def test_more_words_of_a_concept_are_more_of_it(parts: list[Part]) -> None:
     assert parts[0].reserved is not None
     texts = parts[0].reserved[0]
-    scale = ConceptScale.fitted(texts, parts[0], tfidf(list(texts.completions or ())), guarded=False)
+    scale = ConceptScale.fitted(texts, parts[0], USUAL, tfidf(list(texts.completions or ())), guarded=False)
     rng = np.random.default_rng(5)
     places = [scale.of([text(rng, WORDS[0], many) for _ in range(30)]).mean() for many in (0, 1, 2, 4)]
     assert places == sorted(places) and len(set(places)) == 4 and places[-1] > 0.8
@@ -237,7 +253,7 @@ def test_hard_negatives_teach_nothing(parts: list[Part]) -> None:
     assert texts.strata is not None
     without = texts.take(np.flatnonzero(np.array(texts.strata) != HARD))
     read = tfidf(list(texts.completions or ()))
-    one, two = (ConceptScale.fitted(t, parts[0], read, guarded=False) for t in (texts, without))
+    one, two = (ConceptScale.fitted(t, parts[0], USUAL, read, guarded=False) for t in (texts, without))
     np.testing.assert_array_equal(one.model.coef_, two.model.coef_)
     assert (one.low, one.high) == (two.low, two.high)
     assert one.report["hard"] is not None and two.report["hard"] is None
@@ -252,7 +268,7 @@ def test_the_guarded_scale_tells_a_text_from_its_words(parts: list[Part]) -> Non
         return np.column_stack([count_words(WORDS[0])(texts), order])
 
     assert parts[0].reserved is not None
-    fitted = {g: ConceptScale.fitted(parts[0].reserved[0], parts[0], read, guarded=g) for g in (False, True)}
+    fitted = {g: ConceptScale.fitted(parts[0].reserved[0], parts[0], USUAL, read, guarded=g) for g in (False, True)}
     rng = np.random.default_rng(9)
     real = [text(rng, WORDS[0]) for _ in range(20)]
     jumbled = shuffled(real)
@@ -383,9 +399,9 @@ def test_the_panels_learn_from_texts_of_their_own(
     seen: list[tuple[Examples, bool]] = []
     fitted = ConceptScale.fitted
 
-    def noted(texts: Examples, part: Part, read: Any, guarded: bool) -> ConceptScale:
+    def noted(texts: Examples, part: Part, usual: Any, read: Any, guarded: bool) -> ConceptScale:
         seen.append((texts, guarded))
-        return fitted(texts, part, read, guarded)
+        return fitted(texts, part, usual, read, guarded)
 
     monkeypatch.setattr(ConceptScale, "fitted", noted)
     for which in (SELECTS, SCORES):

@@ -16,7 +16,7 @@ from results.metrics import HARD
 from tasks.axbench_data import ASKED, TRAIN
 from tasks.axbench_steer import AxbenchSteer
 from tasks.suites import OTHER, OWN
-from tests.tasks.toy_suite import WORDS, write
+from tests.tasks.toy_suite import WORDS, instructions, write
 
 REGIME = Regime("r", 20, 1000, 3, shrink=0.25)
 
@@ -201,8 +201,39 @@ def test_mistakes(folder: Path, tmp_path: Path) -> None:
     told(r"toy has no concept 7; there are 0, 1, 2\.", concepts=[0, 7])
     few = write(tmp_path / "toy", free=9)
     told(
-        r"The concept 'references to boats' has 9 instructions that no text uses, and 10 are needed; lower "
-        r"task.selection or bring more\.",
+        r"There are 9 instructions that are near no text to learn from, and selection gets \d of them where 2 are "
+        r"needed; bring more\.",
         few,
     )
-    assert [len(e) for e in asked(made(few, selection=5).split(REGIME, 0).parts[0])] == [5, 2, 2]
+    frame = read_asked(folder)
+    number = frame.input.str.extract(r"(\d+) it$")[0].astype(float)
+    rare = frame[~((frame.category == "positive") & (frame.concept_id == 1) & (number > 9))]
+    scarce = write(tmp_path / "scarce")
+    rare.to_parquet(scarce / ASKED)
+    told(r"The concept 'references to flour' leaves its judges 5 texts of a kind, and each judge needs 6", scarce)
+
+
+def test_who_is_asked_is_a_matter_of_content(folder: Path, parts: tuple[Part, ...]) -> None:
+    """Whatever the other concepts and the numbers asked: what is public here is in no lockbox there."""
+    for options in ({"concepts": [1]}, {"scoring": 4}, {"selection": 3}):
+        for part in made(folder, **options).split(REGIME, 0).parts:
+            for mine, whole in zip(asked(part), asked(parts[0]), strict=True):
+                assert mine.ids == whole.ids[: len(mine)]
+
+
+def test_near_duplicates_are_asked_together_or_not_at_all(tmp_path: Path) -> None:
+    folder = write(tmp_path / "toy")
+    frame = read_asked(folder)
+    free = frame.input.isin(instructions(100))
+    frame.loc[free, "input"] = [f"{i} {' '.join(f'w{i}x{k}' for k in range(30))}" for i in range(100)]
+    again = frame[free].assign(input=frame[free].input + " again", output=frame[free].output + " again")
+    frame = pd.concat([frame, again], ignore_index=True)
+    taught = frame.index[(frame.category == "positive") & (frame.concept_id == 0)]
+    long = " ".join(f"word{i}" for i in range(30))
+    frame.loc[taught[0], "input"] = long
+    near = frame.iloc[[-1]].assign(input=f"{long} more", output="never asked")
+    pd.concat([frame, near]).to_parquet(folder / ASKED)
+    part = made(folder, selection=40, scoring=60).split(REGIME, 0).parts[0]
+    stems = [{prompt.removesuffix(" again") for prompt in rows.prompts} for rows in asked(part)]
+    assert disjoint(stems)
+    assert not any(prompt.startswith("word0") for rows in asked(part) for prompt in rows.prompts)

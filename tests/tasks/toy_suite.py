@@ -36,7 +36,7 @@ def instructions(count: int) -> list[str]:
     return [f"{a} {number} {b}" for number, (a, b) in enumerate(pairs[:count])]
 
 
-def write(folder: Path, free: int = 40, mark: str = "") -> Path:
+def write(folder: Path, free: int = 100, mark: str = "") -> Path:
     """Two concepts of text and one of code; `free` instructions of text that only negatives answer.
 
     `mark` stands in every response of the evaluation file.
