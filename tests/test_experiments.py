@@ -50,6 +50,7 @@ def test_every_job_composes(experiment: str, tmp_path: Path) -> None:
         needed = {
             "sae_probes_compat": ["task.set=92_glue_sst2"],
             "axbench_detect": [f"task.path={write(tmp_path / 'toy')}"],
+            "axbench_steer": [f"task.path={write(tmp_path / 'toy')}"],
         }.get(experiment, [])
         frame: dict[str, Any] = composed("run", [f"experiment={experiment}", *job, *needed])
         made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
@@ -89,3 +90,12 @@ def test_floors_and_controls_are_in_every_comparison() -> None:
             n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
         }
         assert {"majority", "bag_of_words", "random_direction"} <= named, experiment
+
+
+def test_floors_and_controls_of_steering_are_in_every_comparison() -> None:
+    for experiment in ("steer", "axbench_steer"):
+        named = {
+            n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
+        }
+        assert {"no_intervention", "random_direction", "prompt_steering"} <= named, experiment
+        assert "sae_max_pool" not in named or "random_sae_max_pool" in named
