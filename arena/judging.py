@@ -211,6 +211,7 @@ class ConceptScale:
             "auroc": float(roc_auc_score(np.r_[np.ones(len(real)), np.zeros(len(others))], np.r_[real, others])),
             "real": float(scale._scaled(real).clip(0, 1).mean()),
             "other": float(scale._scaled(others).clip(0, 1).mean()),
+            "unsteered": float(scale.of(usual).mean()),
         } | {name: float(scale.of(one).mean()) if one else None for name, one in probes.items()}
         return dataclasses.replace(scale, report=report)
 

@@ -384,7 +384,7 @@ def test_the_report_holds_texts_whose_quality_is_known(which: int, parts: list[P
     assert 0 <= told["fluency of real"] <= 1
     assert len(told["parts"]) == 2
     for part in told["parts"]:
-        assert set(part) == {"auroc", "real", "other", "hard", "salad", "loops", "withheld"}
+        assert set(part) == {"auroc", "real", "other", "unsteered", "hard", "salad", "loops", "withheld"}
         assert all(0 <= part[name] <= 1 for name in part)
         if which == SELECTS:
             assert part["auroc"] > 0.95
