@@ -263,15 +263,22 @@ class Intervention:
     """What a steerer does to the model at one strength; by itself nothing.
 
     `rewrite` turns the user's words into others; `edits` (`arena.interventions`) change the residual stream while the
-    model reads and writes; `bias` is added to the logits of the tokens that begin some words.
+    model reads and writes; `bias` is added to the logits of the tokens that begin some words. With `guide`, the
+    log-probabilities of each next token become p + pull (q - p), q those after the user's words as `guide` rewrites
+    them. Of several `draws` (at temperature 1 where the task has none) the selecting judge's favourite is the answer.
     """
 
     edits: tuple[Edit, ...] = ()
     rewrite: Callable[[str], str] | None = None
     bias: Mapping[str, float] = field(default_factory=dict)
+    guide: Callable[[str], str] | None = None
+    pull: float = 0.0
+    draws: int = 1
 
     def then(self, other: Intervention) -> Intervention:
-        """Both, this one first."""
+        """Both, this one first; one guide at most, and the larger number of draws."""
+        if self.guide is not None and other.guide is not None:
+            raise FairfightError("Two interventions that both guide the next token do not go together; drop one.")
         rewrites = [r for r in (self.rewrite, other.rewrite) if r is not None]
 
         def rewrite(text: str) -> str:
@@ -280,7 +287,9 @@ class Intervention:
             return text
 
         bias = {word: self.bias.get(word, 0.0) + other.bias.get(word, 0.0) for word in (*self.bias, *other.bias)}
-        return Intervention(self.edits + other.edits, rewrite if rewrites else None, bias)
+        guide, pull = (self.guide, self.pull) if self.guide is not None else (other.guide, other.pull)
+        draws = max(self.draws, other.draws)
+        return Intervention(self.edits + other.edits, rewrite if rewrites else None, bias, guide, pull, draws)
 
 
 class Steerer(Protocol):

@@ -2,11 +2,13 @@
 
 The model's own answers to neutral instructions are read again under the intervention; the damage is the mean
 Kullback-Leibler divergence of the next token's distribution from the unsteered one, over the answers' tokens, in nats.
-A rewritten prompt stands before the same answer, so that prompting has its damage too.
+A rewritten prompt stands before the same answer, so that prompting has its damage too. To take the best of n draws
+adds at most log n - (n - 1) / n nats per answer (Beirami et al. 2024), which is what is added.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 
 from arena.activations import token_bar
-from arena.generation import Bias, left_padded
+from arena.generation import Bias, guided, left_padded
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel
 
@@ -34,30 +36,50 @@ ROWS = 16  # at a time: the distributions are as wide as the vocabulary
 
 @dataclass(frozen=True)
 class Reread:
-    """Token ids of a prompt as it is and as an intervention rewrites it, of the answer, and what is done besides."""
+    """Token ids of a prompt as it is and as an intervention rewrites it, of the answer, and what is done besides.
+
+    `guide` and `pull` are as in `arena.generation.Ask`.
+    """
 
     plain: Sequence[int]
     steered: Sequence[int]
     answer: Sequence[int]
     edits: Sequence[Edit]
     bias: Mapping[int, float]
+    guide: Sequence[int] = ()
+    pull: float = 0.0
+
+    @property
+    def passed(self) -> int:
+        """Tokens that pass the model."""
+        return sum(len(ids) + len(self.answer) for ids in (self.plain, self.steered, self.guide) if ids)
+
+
+def of_choice(draws: int) -> float:
+    """The bound on what choosing among draws adds to an answer's damage, in nats per token."""
+    return (math.log(draws) - (draws - 1) / draws) / TOKENS
 
 
 @torch.inference_mode()
 def divergences(loaded: LoadedModel, rows: Sequence[Reread]) -> list[float]:
     """Mean KL(unsteered || steered) per token of each answer, in nats; answers are of equal length."""
     found = []
-    total = sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in rows)
-    with token_bar(total, f"rereading with {loaded.name}") as bar:
+    with token_bar(sum(row.passed for row in rows), f"rereading with {loaded.name}") as bar:
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
             answers = torch.tensor([list(row.answer) for row in some], device=loaded.device)
             before = _logits(loaded, [row.plain for row in some], answers, [() for _ in some]).log_softmax(-1)
             steered = _logits(loaded, [row.steered for row in some], answers, [row.edits for row in some])
+            led = [i for i, row in enumerate(some) if row.guide]
+            if led:
+                edits = [some[i].edits for i in led]
+                asked = _logits(loaded, [some[i].guide for i in led], answers[led], edits)
+                pull = torch.tensor([some[i].pull for i in led], device=loaded.device)[:, None, None]
+                steered[led] = guided(steered[led], asked, pull)
             Bias([row.bias for row in some], loaded.device).add(steered, range(len(some)))
             after = steered.log_softmax(-1)
             found += (before.exp() * (before - after)).sum(-1).mean(1).tolist()
-            bar.update(sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in some))
+            bar.update(sum(row.passed for row in some))
     return found
 
 

@@ -29,7 +29,8 @@ LEAVE = 0.25  # share of rows that have ended before a batch is thinned out
 class Ask:
     """One continuation that is wanted: token ids of the prompt, the edits under which, the stream to draw from.
 
-    `bias` is added to the logits of some tokens.
+    `bias` is added to the logits of some tokens. With `guide`, another prompt's token ids, log-probabilities become
+    p + pull (q - p), q those after the guide.
 
     Rows of one seed draw the same random numbers, whatever their prompts; several samples of one want several seeds.
     """
@@ -38,11 +39,23 @@ class Ask:
     edits: Sequence[Edit] = ()
     seed: int = 0
     bias: Mapping[int, float] = field(default_factory=dict)
+    guide: Sequence[int] = ()
+    pull: float = 0.0
+
+    @property
+    def guided(self) -> bool:
+        return bool(self.guide) and self.pull != 0
+
+    @property
+    def contexts(self) -> list[Sequence[int]]:
+        """Token ids that the model reads, the guide last."""
+        return [self.ids, self.guide] if self.guided else [self.ids]
 
     @property
     def plain(self) -> bool:
         """Whether nothing is done to the model."""
-        return not any(edit.strength for edit in self.edits) and not any(self.bias.values())
+        edited = any(edit.strength for edit in self.edits) or any(self.bias.values())
+        return not edited and not self.guided
 
 
 @torch.inference_mode()
@@ -58,19 +71,30 @@ def generate(
         raise FairfightError(
             f"most={most} tokens at temperature={temperature} cannot be; give 1 or more, and 0 or more."
         )
-    longest = max((len(ask.ids) for ask in asks), default=0)
+    longest = max((len(ids) for ask in asks for ids in ask.contexts), default=0)
     if longest + most > loaded.context:
         raise FairfightError(
             f"A prompt of {longest} tokens and {most} new ones are more than the {loaded.context} that {loaded.name} "
             f"reads; shorten one of them."
         )
     found: dict[int, list[int]] = {}
-    with token_bar(sum(len(ask.ids) + most for ask in asks), f"generating with {loaded.name}") as bar:
+    with token_bar(sum(passed(ask, most) for ask in asks), f"generating with {loaded.name}") as bar:
         for batch in _batches(asks, most, loaded.device):
             new = _Batch(loaded, [asks[i] for i in batch], most, least, temperature).run()
             found.update(zip(batch, new, strict=True))
-            bar.update(sum(len(asks[i].ids) + most for i in batch))
+            bar.update(sum(passed(asks[i], most) for i in batch))
     return [found[i] for i in range(len(asks))]
+
+
+def passed(ask: Ask, new: int) -> int:
+    """Tokens that pass the model for an answer of `new` tokens."""
+    return sum(len(ids) + new for ids in ask.contexts)
+
+
+def guided(plain: torch.Tensor, asked: torch.Tensor, pull: torch.Tensor) -> torch.Tensor:
+    """p + pull (q - p) of log-probabilities, from logits [..., vocabulary]."""
+    p, q = plain.log_softmax(-1), asked.log_softmax(-1)
+    return p + pull * (q - p)
 
 
 def remembered(
@@ -99,12 +123,16 @@ def remembered(
 
 
 def _batches(asks: Sequence[Ask], most: int, device: str) -> list[list[int]]:
-    """Rows of like length, as many as fit into memory."""
+    """Asks of like length, as many as fit into memory."""
     budget = TOKENS_IN_MEMORY["cpu" if device == "cpu" else "cuda"]
+    longest = [max(map(len, ask.contexts)) for ask in asks]
     made: list[list[int]] = []
-    for i in sorted(range(len(asks)), key=lambda i: (-len(asks[i].ids), i)):
-        if not made or (len(made[-1]) + 1) * (len(asks[made[-1][0]].ids) + most) > budget:
+    rows = width = 0  # of the last batch
+    for i in sorted(range(len(asks)), key=lambda i: (-longest[i], i)):
+        rows += len(asks[i].contexts)
+        if not made or rows * width > budget:
             made.append([])
+            rows, width = len(asks[i].contexts), longest[i] + most
         made[-1].append(i)
     return made
 
@@ -126,16 +154,24 @@ class Bias:
 
 
 class _Batch:
-    """Rows that are continued together; `alive` are the numbers of those whose keys and values are in memory."""
+    """Rows that are continued together: of each ask, then of the guides; a guide's row repeats what its ask's says.
+
+    `alive` are the numbers of the rows whose keys and values are in memory, in order.
+    """
 
     def __init__(self, loaded: LoadedModel, asks: Sequence[Ask], most: int, least: int, temperature: float) -> None:
         self.loaded, self.most, self.least, self.temperature = loaded, most, least, temperature
-        self.prompts, self.real = left_padded([ask.ids for ask in asks], loaded.device)
-        self.edits = Edits(loaded, [ask.edits for ask in asks])
+        led = [number for number, ask in enumerate(asks) if ask.guided]
+        self.leads = {len(asks) + place: number for place, number in enumerate(led)}  # a guide's row: its ask's
+        rows = [*asks, *(asks[number] for number in led)]
+        contexts = [ask.ids for ask in asks] + [asks[number].guide for number in led]
+        self.prompts, self.real = left_padded(contexts, loaded.device)
+        self.edits = Edits(loaded, [ask.edits for ask in rows])
         self.bias = Bias([ask.bias for ask in asks], loaded.device)
+        self.pull = torch.tensor([ask.pull for ask in asks], device=loaded.device)
         self.streams = [np.random.default_rng(ask.seed) for ask in asks]
         self.new: list[list[int]] = [[] for _ in asks]
-        self.alive = list(range(len(asks)))
+        self.alive = list(range(len(rows)))
         self.ended: set[int] = set()
         self.ends = torch.tensor(sorted(_ends(loaded)), dtype=torch.long, device=loaded.device)
         self.cache: Any = None
@@ -146,7 +182,7 @@ class _Batch:
             for step in range(self.most):
                 chosen = self._choose(self._logits(tokens, prompt=not step), step)
                 self._note(chosen)
-                left = [place for place, row in enumerate(self.alive) if row not in self.ended]
+                left = [place for place, row in enumerate(self.alive) if self._ask(row) not in self.ended]
                 if not left or step + 1 == self.most:
                     break
                 if len(left) <= (1 - LEAVE) * len(self.alive):
@@ -154,6 +190,10 @@ class _Batch:
                 tokens = chosen[:, None]
                 self.real = torch.nn.functional.pad(self.real, (0, 1), value=True)
         return self.new
+
+    def _ask(self, row: int) -> int:
+        """The number of the ask that a row belongs to."""
+        return self.leads.get(row, row)
 
     def _logits(self, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
         """Logits after the last token, [rows, vocabulary]; the head sees no other."""
@@ -176,7 +216,19 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, step: int) -> torch.Tensor:
         """The next token of every row, [rows]."""
-        self.bias.add(logits, self.alive)
+        leads = {row: place for place, row in enumerate(self.alive) if row in self.leads}
+        own = [row for row in self.alive if row not in self.leads]  # they come first
+        if leads:
+            led = torch.tensor([own.index(self.leads[row]) for row in leads], device=logits.device)
+            pull = self.pull[[self.leads[row] for row in leads]][:, None]
+            logits[led] = guided(logits[led], logits[len(own) :], pull)
+            logits = logits[: len(own)]
+        chosen = self._drawn(logits, own, step)
+        return torch.cat([chosen, chosen[led]]) if leads else chosen
+
+    def _drawn(self, logits: torch.Tensor, rows: Sequence[int], step: int) -> torch.Tensor:
+        """The next token of these asks, [rows]."""
+        self.bias.add(logits, rows)
         if not (logits < torch.inf).all():  # NaN is not
             raise FairfightError(
                 f"The logits of {self.loaded.name} hold NaN or infinity under these edits; lower their strength, or "
@@ -186,12 +238,14 @@ class _Batch:
             logits[:, self.ends] = -torch.inf
         if not self.temperature:
             return logits.argmax(1)
-        drawn = torch.tensor([self.streams[row].random() for row in self.alive], device=logits.device)
+        drawn = torch.tensor([self.streams[row].random() for row in rows], device=logits.device)
         mass = (logits / self.temperature).softmax(1).double().cumsum(1)
         return (mass < drawn[:, None] * mass[:, -1:]).sum(1).clamp(max=logits.shape[1] - 1)
 
     def _note(self, chosen: torch.Tensor) -> None:
         for row, token, end in zip(self.alive, chosen.tolist(), torch.isin(chosen, self.ends).tolist(), strict=True):
+            if row in self.leads:
+                continue
             if end:
                 self.ended.add(row)
             elif row not in self.ended:

@@ -248,14 +248,14 @@ class Lab:
         `seeds` number the draws at a temperature (default: 0 for all). Answers under edits are work of their own,
         charged at the pace of their batch; the others are cached, and charged once each.
         """
-        from arena.generation import Ask, generate, remembered
+        from arena.generation import Ask, generate, passed, remembered
 
         how: Any = {"least": least, "temperature": temperature}
         with self.meter.door():
             reader = self._reader
             turns = [i.rewrite(p) if i.rewrite else p for p, i in zip(prompts, interventions, strict=True)]
             asks = [
-                Ask(reader.ids(turn, chat=True), i.edits, seed, self._begins(i.bias))
+                Ask(reader.ids(turn, chat=True), i.edits, seed, self._begins(i.bias), self._guide(turn, i), i.pull)
                 for turn, i, seed in zip(turns, interventions, seeds or [0] * len(prompts), strict=True)
             ]
             edited = [k for k, ask in enumerate(asks) if not ask.plain]
@@ -265,19 +265,19 @@ class Lab:
             seconds = time.perf_counter() - start
             kept, rate = remembered(reader, [asks[k] for k in plain], most, **how)
             new = dict(zip([*edited, *plain], [*changed, *kept], strict=True))
-            passed = {k: len(asks[k].ids) + len(tokens) for k, tokens in new.items()}
+            done = {k: passed(asks[k], len(tokens)) for k, tokens in new.items()}
             if edited:
-                self.meter.train(sum(passed[k] for k in edited), self.layers, 0, seconds, 0)
+                self.meter.train(sum(done[k] for k in edited), self.layers, 0, seconds, 0)
             for k in plain:
                 told = content_of(turns[k]), most, asks[k].seed if temperature else 0
-                self._charge(f"{self._who}say:{told}:{how}", passed[k], self.layers, rate)
+                self._charge(f"{self._who}say:{told}:{how}", done[k], self.layers, rate)
         self.meter.check()
         decode = reader.loaded.tokenizer.decode
         return [str(decode(new[k], skip_special_tokens=True)) for k in range(len(asks))]
 
     def damage(self, interventions: Sequence[Intervention]) -> np.ndarray:
         """Mean divergence of answers to neutral instructions under each intervention, [n] in nats; `arena.damage`."""
-        from arena.damage import NEUTRAL, TOKENS, Reread, divergences
+        from arena.damage import NEUTRAL, TOKENS, Reread, divergences, of_choice
         from arena.generation import Ask, remembered
 
         with self.meter.door():
@@ -291,16 +291,18 @@ class Lab:
                     answer,
                     each.edits,
                     self._begins(each.bias),
+                    self._guide(each.rewrite(prompt) if each.rewrite else prompt, each),
+                    each.pull,
                 )
                 for each in interventions
                 for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
             ]
             start = time.perf_counter()
             found = divergences(reader.loaded, rows)
-            passed = sum(len(row.plain) + len(row.steered) + 2 * len(row.answer) for row in rows)
-            self.meter.train(passed, self.layers, 0, time.perf_counter() - start, 0)
+            self.meter.train(sum(row.passed for row in rows), self.layers, 0, time.perf_counter() - start, 0)
         self.meter.check()
-        return np.asarray(np.array(found).reshape(len(interventions), len(NEUTRAL)).mean(1))
+        chosen = [of_choice(each.draws) for each in interventions]
+        return np.asarray(np.array(found).reshape(len(interventions), len(NEUTRAL)).mean(1) + chosen)
 
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
@@ -356,6 +358,10 @@ class Lab:
             rows = loaded.model.get_output_embeddings().weight[ids].float()
             normed = loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float()
             return np.asarray((normed @ rows.T).cpu().numpy(), dtype=float)
+
+    def _guide(self, turn: str, intervention: Intervention) -> list[int]:
+        """Token ids of a user's turn as the intervention's guide rewrites it; none without one."""
+        return self._reader.ids(intervention.guide(turn), chat=True) if intervention.guide else []
 
     def _begins(self, words: Mapping[str, float]) -> dict[int, float]:
         """Values of words, of the tokens that begin them after a space; the largest where words begin alike."""

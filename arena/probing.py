@@ -54,6 +54,11 @@ class Decomposition:
         """The training states, [n, r]."""
         return np.asarray(self.u * self.values)
 
+    @property
+    def norm(self) -> float:
+        """The mean norm of the training states."""
+        return float(np.linalg.norm(self.rotated @ self.directions * self.scale + self.mean, axis=1).mean())
+
     def rotate(self, states: np.ndarray) -> np.ndarray:
         """Other states, [m, r]."""
         return np.asarray(((states - self.mean) / self.scale) @ self.directions.T)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from arena.activations import Reader
     from arena.meter import Meter
 
+# Linear maps that write to the residual stream, by their names in the blocks of several architectures.
+ATTENTION = ("self_attn.o_proj", "self_attn.out_proj", "attention.dense")
+MLP = ("mlp.down_proj", "mlp.dense_4h_to_h", "fc2")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -114,3 +118,14 @@ def spoken(train: Examples, label: int = 1) -> list[Dialogue]:
         raise FairfightError("These data hold no responses to learn from; a steering task brings them.")
     pairs = zip(train.prompts, train.completions, train.truth, strict=True)
     return [Dialogue(prompt, answer) for prompt, answer, of in pairs if of == label]
+
+
+def output_map(block: torch.nn.Module, names: Sequence[str]) -> tuple[str, torch.nn.Module]:
+    """The first of some linear maps that a block has, by its name there."""
+    modules = dict(block.named_modules())
+    for name in names:
+        if name in modules:
+            return name, modules[name]
+    raise FairfightError(
+        f"{type(block).__name__} has none of the maps {', '.join(names)}; this contender cannot tune the architecture."
+    )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from arena.contract import Brief, ContenderMeta, Examples, Pooling
-from arena.probing import OneSite, decompose, logistic
+from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Pooling, depth
+from arena.probing import OneSite, decompose, logistic, push
 from arena.scores import margins
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class LinearProbe(OneSite):
     share of the depth) pooled by `pooling`, z the training set's standardisation and `C` the inverse
     regularisation (a path: one trial). Solved in the basis of the states' singular vectors, decomposed once per
     path. Without `standardise` it is fitted as SAE-Probes fits it, on raw states in single precision, on which the
-    solver stops short of the optimum. Scores [n, classes] are margins. Source: Alain and Bengio 2017;
+    solver stops short of the optimum. Scores [n, classes] are margins. `steer(s)` adds the probe's direction (of class
+    1, in the states' own scale) at every token, s times the states' mean norm far. Source: Alain and Bengio 2017;
     protocol of SAE-Probes (Kantamneni et al. 2025): last token, middle layer.
     """
 
@@ -38,6 +39,7 @@ class LinearProbe(OneSite):
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
+        self.block_ = depth(self.layer, lab.layers)
         if not self.standardise:
             raw = self.states(train, lab).astype(np.float32)
             self.model_ = LogisticRegression(C=self.C, max_iter=1000).fit(raw, train.truth)
@@ -50,3 +52,9 @@ class LinearProbe(OneSite):
         states = self.states(asked, lab)
         features = self.basis_.rotate(states) if self.standardise else states.astype(np.float32)
         return margins(self.model_, features, self.classes_)
+
+    def steer(self, strength: float) -> Intervention:
+        if not self.standardise:
+            raise FairfightError("linear_probe steers with standardise=true only.")
+        basis, weights = self.basis_, self.model_.coef_[0 if self.classes_ == 2 else 1]
+        return push(weights @ basis.directions / basis.scale, basis.norm, self.block_, strength)

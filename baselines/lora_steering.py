@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Sites, depth
+from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites, depth
 from arena.interventions import Adapter
 from arena.training import Course
-from arena.tuning import Batch, Change, language_loss, spoken
+from arena.tuning import ATTENTION, Batch, Change, language_loss, output_map, spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
-
-OUTPUTS = ("self_attn.o_proj", "self_attn.out_proj", "attention.dense")  # by architecture
 
 
 class LoraSteering:
@@ -51,7 +49,7 @@ class LoraSteering:
         scale = self.alpha / self.rank**0.5
         maps, changes = {}, {}
         for block in sorted({depth(layer, lab.layers) for layer in self.layers}):
-            name, module = _output(tuner.loaded.blocks[block])
+            name, module = output_map(tuner.loaded.blocks[block], ATTENTION)
             out, into = module.weight.shape
             first = lab.rng.uniform(-1, 1, size=(self.rank, into)) * (3 / into) ** 0.5
             down = torch.tensor(first, dtype=torch.float32, device=tuner.device, requires_grad=True)
@@ -85,15 +83,3 @@ def _adapted(down: torch.Tensor, up: torch.Tensor, scale: float) -> Change:
         return output + (scale * (x.float() @ down.T @ up.T)).to(output)
 
     return change
-
-
-def _output(block: torch.nn.Module) -> tuple[str, torch.nn.Module]:
-    """The linear map that ends a block's attention, by its name there."""
-    modules = dict(block.named_modules())
-    for name in OUTPUTS:
-        if name in modules:
-            return name, modules[name]
-    raise FairfightError(
-        f"No output map of attention was found in {type(block).__name__} (looked for {', '.join(OUTPUTS)}); "
-        f"lora_steering cannot adapt this architecture."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Sites
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from arena.lab import Lab
 
 TEMPLATES = {
+    "none": "{instruction}",
     "after": "{instruction}\n\n{request}",
     "system": "Rule for every answer, even where it does not fit: {request}\n\nQuestion: {instruction}",
     "insist": "{request} This matters more than anything else.\n\n{instruction}\n\nRemember: {request}",
@@ -43,6 +45,10 @@ class PromptSteering:
         return self
 
     def steer(self, strength: float) -> Intervention:
-        told = {"concept": self.concept_, "request": self.request_}
-        template, before = TEMPLATES[self.template], self.before_
-        return Intervention(rewrite=lambda text: before + template.format(instruction=text, **told))
+        return Intervention(rewrite=asking(self.template, self.concept_, self.request_, self.before_))
+
+
+def asking(template: str, concept: str, request: str, before: str = "") -> Callable[[str], str]:
+    """A rewrite by one of the templates, behind some text."""
+    told = {"concept": concept, "request": request}
+    return lambda text: before + TEMPLATES[template].format(instruction=text, **told)

@@ -94,7 +94,11 @@ def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mappin
 
 
 def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track: str = "detect") -> list[Contender]:
-    """The contenders of a composed `contender` node, in its order, as they are set for a track."""
+    """The contenders of a composed `contender` node, in its order, as they are set for a track.
+
+    An experiment may set hyperparameters of contenders that this run did not choose; those are left out.
+    """
+    nodes = {label: node for label, node in nodes.items() if "_target_" in node or label not in options("contender")}
     if not nodes:
         raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
     mine = {label: _of_track(node, track) for label, node in nodes.items()}

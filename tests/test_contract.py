@@ -23,7 +23,7 @@ from tests.conftest import BRIEF, examples
 from tests.tasks.toy_suite import BRIEF as BOATS
 from tests.tasks.toy_suite import dialogues
 
-ACCESS = {"labels", "description", "gradients", "internals", "logprobs", "unlabelled text", "other weights"}
+ACCESS = {"labels", "description", "gradients", "internals", "logprobs", "unlabelled text", "other weights", "judge"}
 THREE = Brief("Is this review good, bad or odd?", ("bad", "good", "odd"), ("bad", "good", "odd"), "review")
 CONTENDERS = options("contender")
 DETECTORS, STEERERS = ([c for c in CONTENDERS if track in build.tracks(raw("contender", c))] for track in build.DOES)
@@ -33,6 +33,8 @@ QUICK: Mapping[str, Mapping[str, Any]] = {  # where the defaults take longer tha
     "reps": {"epochs": 1, "pairs": 8, "new_tokens": 6},
     "loreft": {"epochs": 1},
     "lora_steering": {"epochs": 1},
+    "bitfit": {"epochs": 1},
+    "best_of_n": {"n": 2},
     "caa": {"new_tokens": 6},
 }
 TASKS = [t for t in options("task") if "???" not in map(str, plain("task", t).values())]
@@ -51,7 +53,7 @@ def imbalanced(n: int = 60, share: float = 0.05) -> Examples:
 
 DIALOGUES = dialogues(24)
 SUITE_BRIEF = replace(BOATS, request="Write of boats {now}.")
-STRENGTHLESS_EDITS = {"loreft", "lora_steering"}
+STRENGTHLESS_EDITS = {"loreft", "lora_steering", "bitfit"}
 
 CASES: Mapping[str, tuple[Examples, Brief]] = {
     "binary": (examples(60), BRIEF),
@@ -187,7 +189,7 @@ class TestSteerer:
 
     def test_it_does_something(self, name: str, lab: Lab) -> None:
         done = steerer(name, lab).steer(20.0)
-        assert name == "no_intervention" or done.edits or done.rewrite or done.bias
+        assert name == "no_intervention" or done.edits or done.rewrite or done.bias or done.pull
         if name not in {"no_intervention", *STRENGTHLESS_EDITS}:  # an epoch of these changes little
             steered, plain = answers(lab, done, Intervention())
             assert steered != plain
@@ -203,6 +205,7 @@ class TestSteerer:
             assert a.arrays().keys() == b.arrays().keys()
             assert all(np.array_equal(a.arrays()[k], b.arrays()[k]) for k in a.arrays())
         assert two.bias == {word: factor * value for word, value in one.bias.items()}
+        assert two.pull == factor * one.pull
         assert (one.rewrite is None) == (two.rewrite is None)
         if one.rewrite and two.rewrite:
             assert one.rewrite("tell me") == two.rewrite("tell me") != "tell me"
@@ -282,8 +285,8 @@ def test_a_prompt_asks_for_what_is_wanted(lab: Lab) -> None:
     shown = steerer("prompt_steering", lab, shots=2).steer(1.0).rewrite("Where?")
     own = [text for text, y in zip(DIALOGUES.completions or (), DIALOGUES.truth, strict=True) if y]
     assert own[0] in shown and own[1] in shown and own[2] not in shown
-    with pytest.raises(FairfightError, match=r"Unknown template='none'; choose one of "):
-        steerer("prompt_steering", lab, template="none")
+    with pytest.raises(FairfightError, match=r"Unknown template='loud'; choose one of "):
+        steerer("prompt_steering", lab, template="loud")
 
 
 @pytest.mark.parametrize("name", ["bag_of_words", "linear_probe", "diff_in_means"])

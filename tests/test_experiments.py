@@ -99,3 +99,11 @@ def test_floors_and_controls_of_steering_are_in_every_comparison() -> None:
         }
         assert {"no_intervention", "random_direction", "prompt_steering"} <= named, experiment
         assert "sae_max_pool" not in named or "random_sae_max_pool" in named
+
+
+def test_what_an_experiment_sets_for_those_that_a_run_leaves_out_is_left_out(tmp_path: Path) -> None:
+    """`experiment=axbench_steer contender=[...]` without the tuned ones, whose schedules the experiment shortens."""
+    path = f"task.path={write(tmp_path / 'toy')}"
+    frame = composed("run", ["experiment=axbench_steer", "contender=[no_intervention,loreft]", path])
+    made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
+    assert {contender.name for _, contender in made.cells().values()} == {"no_intervention", "loreft"}

@@ -9,7 +9,7 @@ does, nor what every trial does to answers that have nothing to do with what is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -113,26 +113,62 @@ def _panel(which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: La
 def _answers(
     parts: Sequence[Part], asked: Sequence[Examples], options: Sequence[Sequence[Intervention]], lab: Lab
 ) -> list[list[list[str]]]:
-    """The answers to each part's prompts under each of its interventions, all in one call per way of drawing."""
-    found: list[list[list[str]]] = [[[] for _ in of_part] for of_part in options]
-    for how in sorted({(part.new_tokens, part.temperature) for part in parts}):
-        rows = [
-            (number, option, row)
-            for number, part in enumerate(parts)
-            if (part.new_tokens, part.temperature) == how
-            for option in range(len(options[number]))
-            for row in range(len(asked[number]))
-        ]
-        said = lab.generate(
-            [asked[number].prompts[row] for number, _, row in rows],
-            [options[number][option] for number, option, _ in rows],
-            how[0],
-            temperature=how[1],
-            seeds=[int(asked[number].ids[row], 16) % 2**32 for number, _, row in rows],  # the same for all contenders
+    """The answers to each part's prompts under each of its interventions, all in one call per way of drawing.
+
+    Of an intervention's several draws the selecting panel's favourite is taken, and the panel's work is charged.
+    """
+    rows = [
+        _Row(number, option, row, draw)
+        for number in range(len(parts))
+        for option, made in enumerate(options[number])
+        for row in range(len(asked[number]))
+        for draw in range(made.draws)
+    ]
+    said: dict[_Row, str] = {}
+    ways = {row: _way(parts[row.part], options[row.part][row.option]) for row in rows}
+    for way in sorted(set(ways.values())):
+        some = [row for row in rows if ways[row] == way]
+        answers = lab.generate(
+            [asked[row.part].prompts[row.row] for row in some],
+            [options[row.part][row.option] for row in some],
+            way[0],
+            temperature=way[1],
+            seeds=[_stream(asked[row.part].ids[row.row], row.draw) for row in some],  # the same for all contenders
         )
-        for (number, option, _), answer in zip(rows, said, strict=True):
-            found[number][option].append(answer)
-    return found
+        said |= dict(zip(some, answers, strict=True))
+    rivals = [row for row in rows if options[row.part][row.option].draws > 1]
+    worth = dict.fromkeys(rows, 0.0)
+    if rivals:
+        panel = _panel(SELECTS, parts, asked, lab)
+        prompts = [asked[row.part].prompts[row.row] for row in rivals]
+        rated = harmonic(panel.rate([row.part for row in rivals], prompts, [said[row] for row in rivals]))
+        worth |= dict(zip(rivals, np.nan_to_num(rated).tolist(), strict=True))
+    return [
+        [
+            [
+                said[max((_Row(number, option, row, draw) for draw in range(made.draws)), key=lambda r: worth[r])]
+                for row in range(len(asked[number]))
+            ]
+            for option, made in enumerate(options[number])
+        ]
+        for number in range(len(parts))
+    ]
+
+
+class _Row(NamedTuple):
+    part: int
+    option: int
+    row: int
+    draw: int
+
+
+def _way(part: Part, made: Intervention) -> tuple[int, float]:
+    """How long and at which temperature an answer is drawn: several likeliest answers would be one."""
+    return part.new_tokens, part.temperature or (1.0 if made.draws > 1 else 0.0)
+
+
+def _stream(id_: str, draw: int) -> int:
+    return (int(id_, 16) + draw * 0x9E3779B1) % 2**32
 
 
 def _rated(panel: Panel, parts: Sequence[Part], asked: Sequence[Examples], said: Sequence[Sequence[str]]) -> Steered:

@@ -69,3 +69,13 @@ def test_rows_are_taken_some_at_a_time(lab: Lab, monkeypatch: pytest.MonkeyPatch
     whole = lab.damage(made)
     monkeypatch.setattr(damage, "ROWS", 3)
     np.testing.assert_allclose(lab.damage(made), whole, rtol=1e-4, atol=1e-7)
+
+
+def test_choosing_among_draws_adds_its_bound(lab: Lab) -> None:
+    """For a continuous score the best of n is distributed as n F^(n-1) dF, whose divergence is log n - (n - 1) / n."""
+    n, grid = 5, np.linspace(0, 1, 200_001)[1:]
+    density = n * grid ** (n - 1)
+    exact = float(np.trapezoid(density * np.log(density), grid))
+    one, best = lab.damage([Intervention(), Intervention(draws=n)])
+    assert one == 0
+    assert best * TOKENS == pytest.approx(exact, rel=1e-4)

@@ -183,3 +183,44 @@ def test_a_bias_is_by_words_and_does_damage(lab: Lab) -> None:
     assert nothing == 0 < harm
     both = made[1].then(Intervention(bias={"warm": -100.0, "cold": 1.0}))
     assert both.bias == {"warm": 0.0, "cold": 1.0}
+
+
+def test_a_guide_at_full_pull_is_asked_in_its_place(
+    tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p + 1 (q - p) is q; rows beside it, guided otherwise or not at all, say what they say alone, also when rows of
+    the batch end early and a guide's row with them."""
+    plain = generate(tiny, [Ask(row) for row in ids], 12)
+    full = [Ask(row, guide=ids[(i + 1) % len(ids)], pull=1.0) for i, row in enumerate(ids)]
+    assert generate(tiny, full, 12) == plain[1:] + plain[:1]
+    assert generate(tiny, [dataclasses.replace(ask, pull=0.0) for ask in full], 12) == plain
+    mixed = [full[0], Ask(ids[1]), dataclasses.replace(full[2], pull=4.0), Ask(ids[3])]
+    alone = [generate(tiny, [ask], 12)[0] for ask in mixed]
+    assert generate(tiny, mixed, 12) == alone
+    monkeypatch.setattr(generation, "_ends", lambda loaded: {plain[1][3], plain[3][1]})
+    short = [generate(tiny, [ask], 12)[0] for ask in mixed]
+    assert len({len(row) for row in short}) > 1
+    assert generate(tiny, mixed, 12) == short
+
+
+def test_a_guided_token_is_the_likeliest_of_the_two_prompts_together(tiny: LoadedModel, ids: list[list[int]]) -> None:
+    with torch.no_grad():
+        p, q = (tiny.model(torch.tensor([row])).logits[0, -1].log_softmax(-1) for row in (ids[0], ids[1]))
+    for pull in (0.5, 2.0, 30.0):
+        assert generate(tiny, [Ask(ids[0], guide=ids[1], pull=pull)], 1) == [[int((p + pull * (q - p)).argmax())]]
+
+
+def test_a_guide_is_charged_and_does_the_damage_of_asking(lab: Lab) -> None:
+    asked = Intervention(rewrite=lambda text: f"good {text}")
+    guided = Intervention(guide=lambda text: f"good {text}", pull=1.0)
+    assert lab.generate(PROMPTS, [guided] * len(PROMPTS), 6) == lab.generate(PROMPTS, [asked] * len(PROMPTS), 6)
+    weak, whole, off = lab.damage([dataclasses.replace(guided, pull=0.3), guided, dataclasses.replace(guided, pull=0)])
+    assert off == pytest.approx(0, abs=1e-6) and 0 < weak < whole
+    assert whole == pytest.approx(lab.damage([asked])[0], rel=1e-4)
+    with lab.meter.phase("query"):
+        lab.generate(PROMPTS[:1], [guided], 6, least=6)
+    words = [len(lab._reader.ids(text, chat=True)) for text in (PROMPTS[0], f"good {PROMPTS[0]}")]
+    assert lab.meter.spent()["total"]["lm_tokens"] == sum(words) + 12
+    with pytest.raises(FairfightError, match="both guide the next token"):
+        guided.then(guided)
+    assert asked.then(guided).pull == guided.then(asked).pull == 1.0

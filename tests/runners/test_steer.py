@@ -262,6 +262,53 @@ def test_the_test_is_answered_once_by_the_chosen_trial_which_is_not_refitted(
     assert same.untuned.answer == same.test.answer
 
 
+class Drawer(Talker):
+    """Takes the best of some draws."""
+
+    def steer(self, strength: float) -> Intervention:
+        return replace(super().steer(strength), draws=4)
+
+
+def test_the_best_of_several_draws_is_the_selecting_judge_s(
+    parts: list[Part], lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer of each prompt is the draw that the panel that selects likes best, whatever the other one says."""
+    plain = echo.generate
+
+    def numbered(prompts: Any, interventions: Any, most: int, *, temperature: float, seeds: Any, **_: Any) -> list[str]:
+        assert temperature == 1.0
+        said = plain(prompts, interventions, most, temperature=temperature, seeds=seeds)
+        return [f"{answer} {seed % 97}" for answer, seed in zip(said, seeds, strict=True)]
+
+    monkeypatch.setattr(lab, "generate", numbered)
+    judge = Told(flat)
+    monkeypatch.setattr(judge, "panel", lambda which, *_: Marks(which))
+    lab.judge = judge
+    out = steer.run(Contender("drawer", Drawer, {"word": "a"}, {}, {}), BUDGET, parts, "public", lab)
+    asked = [(part, row) for part in parts for row in range(len(part.public))]
+    drawn: dict[str, list[int]] = {}
+    for prompt, _, _, _, seed in echo.asked:
+        drawn.setdefault(prompt, []).append(seed % 97)
+    for (part, row), answer in zip(asked, out.test.answer, strict=True):
+        seeds = drawn[part.public.prompts[row]]
+        assert len(set(seeds)) == len(seeds) == 4
+        assert int(answer.split()[-1]) == max(seeds)
+
+
+class Marks:
+    """The panel that selects likes large numbers at an answer's end, the other one small ones."""
+
+    def __init__(self, which: int) -> None:
+        self.sign = 1 if which == SELECTS else -1
+
+    def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> Any:
+        marks = np.array([0.5 + self.sign * int(answer.split()[-1]) / 200 for answer in answers])
+        return {name: marks for name in PARTS}
+
+    def report(self) -> dict[str, Any]:
+        return {}
+
+
 def test_the_lockbox_is_the_other_half(parts: list[Part], lab: Lab, echo: Echo) -> None:
     out = run(talker(STRENGTHS), parts, lab, flat, half="lockbox")
     assert out.test.id == tuple(i for part in parts for i in part.lockbox.ids)
