@@ -266,6 +266,7 @@ class Intervention:
     model reads and writes; `bias` is added to the logits of the tokens that begin some words. With `guide`, the
     log-probabilities of each next token become p + pull (q - p), q those after the user's words as `guide` rewrites
     them. Of several `draws` (at temperature 1 where the task has none) the selecting judge's favourite is the answer.
+    `weights` are added to the model's own, by parameter; rows of other weights are answered apart.
     """
 
     edits: tuple[Edit, ...] = ()
@@ -274,11 +275,13 @@ class Intervention:
     guide: Callable[[str], str] | None = None
     pull: float = 0.0
     draws: int = 1
+    weights: Mapping[str, np.ndarray] | None = None
 
     def then(self, other: Intervention) -> Intervention:
-        """Both, this one first; one guide at most, and the larger number of draws."""
-        if self.guide is not None and other.guide is not None:
-            raise FairfightError("Two interventions that both guide the next token do not go together; drop one.")
+        """Both, this one first; of guides and of weights one at most, and the larger number of draws."""
+        for what in ("guide", "weights"):
+            if getattr(self, what) is not None and getattr(other, what) is not None:
+                raise FairfightError(f"Two interventions that both have {what} of their own do not go together.")
         rewrites = [r for r in (self.rewrite, other.rewrite) if r is not None]
 
         def rewrite(text: str) -> str:
@@ -288,8 +291,9 @@ class Intervention:
 
         bias = {word: self.bias.get(word, 0.0) + other.bias.get(word, 0.0) for word in (*self.bias, *other.bias)}
         guide, pull = (self.guide, self.pull) if self.guide is not None else (other.guide, other.pull)
-        draws = max(self.draws, other.draws)
-        return Intervention(self.edits + other.edits, rewrite if rewrites else None, bias, guide, pull, draws)
+        draws, weights = max(self.draws, other.draws), self.weights if self.weights is not None else other.weights
+        edits = self.edits + other.edits
+        return Intervention(edits, rewrite if rewrites else None, bias, guide, pull, draws, weights)
 
 
 class Steerer(Protocol):

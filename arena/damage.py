@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from arena.activations import token_bar
 from arena.generation import Bias, guided, left_padded
 from arena.interventions import Edit, Edits
-from arena.models import LoadedModel
+from arena.models import LoadedModel, reweighted
 
 NEUTRAL = (
     "Explain how rain forms.",
@@ -61,25 +62,36 @@ def of_choice(draws: int) -> float:
 
 
 @torch.inference_mode()
-def divergences(loaded: LoadedModel, rows: Sequence[Reread]) -> list[float]:
-    """Mean KL(unsteered || steered) per token of each answer, in nats; answers are of equal length."""
+def divergences(
+    loaded: LoadedModel, rows: Sequence[Reread], weights: Mapping[str, np.ndarray] | None = None
+) -> list[float]:
+    """Mean KL(unsteered || steered) per token of each answer, in nats; answers are of equal length.
+
+    `weights` are added to the steered model's.
+    """
     found = []
     with token_bar(sum(row.passed for row in rows), f"rereading with {loaded.name}") as bar:
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
             answers = torch.tensor([list(row.answer) for row in some], device=loaded.device)
             before = _logits(loaded, [row.plain for row in some], answers, [() for _ in some]).log_softmax(-1)
-            steered = _logits(loaded, [row.steered for row in some], answers, [row.edits for row in some])
-            led = [i for i, row in enumerate(some) if row.guide]
-            if led:
-                edits = [some[i].edits for i in led]
-                asked = _logits(loaded, [some[i].guide for i in led], answers[led], edits)
-                pull = torch.tensor([some[i].pull for i in led], device=loaded.device)[:, None, None]
-                steered[led] = guided(steered[led], asked, pull)
+            with reweighted(loaded, weights):
+                steered = _steered(loaded, some, answers)
             Bias([row.bias for row in some], loaded.device).add(steered, range(len(some)))
             after = steered.log_softmax(-1)
             found += (before.exp() * (before - after)).sum(-1).mean(1).tolist()
             bar.update(sum(row.passed for row in some))
+    return found
+
+
+def _steered(loaded: LoadedModel, rows: Sequence[Reread], answers: torch.Tensor) -> torch.Tensor:
+    """Logits before each of the answers' tokens under edits and guides."""
+    found = _logits(loaded, [row.steered for row in rows], answers, [row.edits for row in rows])
+    led = [i for i, row in enumerate(rows) if row.guide]
+    if led:
+        asked = _logits(loaded, [rows[i].guide for i in led], answers[led], [rows[i].edits for i in led])
+        pull = torch.tensor([rows[i].pull for i in led], device=loaded.device)[:, None, None]
+        found[led] = guided(found[led], asked, pull)
     return found
 
 

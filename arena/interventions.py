@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 Place = tuple[int, str]  # a block, and a module inside it ("": the block's own output)
 Where = Literal["all", "prompt", "generated"]
 WHERE: tuple[Where, ...] = ("all", "prompt", "generated")
-Delta = Callable[[torch.Tensor], torch.Tensor]  # states [rows, tokens, d] -> what is added to them
+# From states [rows, tokens, d] and the tokens' places in the text [rows, tokens], what is added to the states.
+Delta = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+EMBEDDINGS = -1  # as a layer: before the first block
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +99,7 @@ class Add(Edit):
     @classmethod
     def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
         vectors = _stack([e.vector for e in edits], like)[:, None]
-        return lambda _: vectors
+        return lambda _, __: vectors
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -134,7 +136,7 @@ class Affine(Edit):
         bias = _stack([np.zeros(len(e.read)) if e.bias is None else e.bias for e in edits], like)[:, None]
         relu = edits[0].relu
 
-        def delta(h: torch.Tensor) -> torch.Tensor:
+        def delta(h: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
             found = h @ read.mT + bias
             return (found.relu() if relu else found) @ write
 
@@ -169,7 +171,43 @@ class Adapter(Edit):
     @classmethod
     def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
         down, up = (_stack([getattr(e, name) for e in edits], like) for name in ("down", "up"))
-        return lambda x: x @ down.mT @ up.mT
+        return lambda x, _: x @ down.mT @ up.mT
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Prefix(Edit):
+    """Puts vectors [k, d] in the place of the embeddings of a prompt's k tokens behind its first `after`.
+
+    Source: soft prompts, Lester et al. 2021; the tokens are there to be replaced.
+    """
+
+    vectors: np.ndarray
+    after: int
+    layer: int = EMBEDDINGS
+    where: Where = "prompt"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.layer != EMBEDDINGS or self.where != "prompt":
+            raise FairfightError("A prefix stands before the first block, in the prompt; leave layer and where alone.")
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"vectors": self.vectors}
+
+    def kin(self) -> Hashable:
+        return Prefix, self.vectors.shape, self.after
+
+    @classmethod
+    def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
+        vectors, after = _stack([e.vectors for e in edits], like), edits[0].after
+
+        def delta(h: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+            which = place - after
+            inside = (which >= 0) & (which < vectors.shape[1])
+            rows = torch.arange(len(h), device=h.device)[:, None]
+            return (vectors[rows, which.clamp(0, vectors.shape[1] - 1)] - h) * inside[:, :, None]
+
+        return delta
 
 
 def project_out(direction: np.ndarray, layer: int, **more: Any) -> Affine:
@@ -225,7 +263,7 @@ class Clamp(Edit):
         values = torch.tensor([e.value for e in edits], device=like.device, dtype=torch.float32)[:, None]
         directions = code.W_dec.to(like.device)[latents].to(like)[:, None]
 
-        def delta(h: torch.Tensor) -> torch.Tensor:
+        def delta(h: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
             z = code.encode(h).gather(2, latents[:, None, None].expand(-1, h.shape[1], 1))[:, :, 0]
             return (values - z).to(h)[:, :, None] * directions
 
@@ -258,6 +296,7 @@ class Edits:
     def __init__(self, loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> None:
         self._like = next(loaded.blocks.parameters())
         self._blocks = loaded.blocks
+        self._embeddings: torch.nn.Module = loaded.model.get_input_embeddings()
         self._width = loaded.model.config.get_text_config(decoder=True).hidden_size
         for edits in per_row:
             for edit in edits:
@@ -297,13 +336,13 @@ class Edits:
 
     def _module(self, place: Place) -> torch.nn.Module:
         layer, name = place
-        block: torch.nn.Module = self._blocks[layer]
+        block: torch.nn.Module = self._embeddings if layer == EMBEDDINGS else self._blocks[layer]
         return block.get_submodule(name) if name else block
 
     def _check(self, edit: Edit) -> None:
         """Raises FairfightError for what does not fit the model; what comes out would be text all the same."""
         for layer in {edit.layer, edit.gate.layer if edit.gate else edit.layer}:
-            if not 0 <= layer < len(self._blocks):
+            if not (0 <= layer < len(self._blocks) or isinstance(edit, Prefix)):
                 raise FairfightError(
                     f"An edit after block {layer} cannot be: the model has {len(self._blocks)} blocks; choose 0 to "
                     f"{len(self._blocks) - 1}."
@@ -384,9 +423,9 @@ class Edits:
         whole = len(group.rows) == len(states)  # rows are in order, so they are all of them
         mine, seen, real = (x if whole else x[group.rows] for x in (states, read, self._real))
         mask = real & allowed[:, None]
+        count = real.cumsum(1)
         if self._prompt and group.ends.any():
-            place = real.cumsum(1)
-            at_an_end = (place <= group.ends) | (place[:, -1:] - place < group.ends)
+            at_an_end = (count <= group.ends) | (count[:, -1:] - count < group.ends)
             mask = mask & (at_an_end | (group.ends == 0))
-        changed = torch.where(mask[:, :, None], mine + group.strength * group.delta(seen), mine)
+        changed = torch.where(mask[:, :, None], mine + group.strength * group.delta(seen, count - 1), mine)
         return changed if whole else states.index_copy(0, group.rows, changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -249,6 +249,7 @@ class Lab:
         charged at the pace of their batch; the others are cached, and charged once each.
         """
         from arena.generation import Ask, generate, passed, remembered
+        from arena.models import reweighted
 
         how: Any = {"least": least, "temperature": temperature}
         with self.meter.door():
@@ -258,13 +259,16 @@ class Lab:
                 Ask(reader.ids(turn, chat=True), i.edits, seed, self._begins(i.bias), self._guide(turn, i), i.pull)
                 for turn, i, seed in zip(turns, interventions, seeds or [0] * len(prompts), strict=True)
             ]
-            edited = [k for k, ask in enumerate(asks) if not ask.plain]
+            edited = [k for k, ask in enumerate(asks) if not ask.plain or interventions[k].weights is not None]
             plain = [k for k in range(len(asks)) if k not in set(edited)]
             start = time.perf_counter()
-            changed = generate(reader.loaded, [asks[k] for k in edited], most, **how)
+            new: dict[int, list[int]] = {}
+            for weights, rows in _by_weights(interventions, edited):
+                with reweighted(reader.loaded, weights):
+                    new |= dict(zip(rows, generate(reader.loaded, [asks[k] for k in rows], most, **how), strict=True))
             seconds = time.perf_counter() - start
             kept, rate = remembered(reader, [asks[k] for k in plain], most, **how)
-            new = dict(zip([*edited, *plain], [*changed, *kept], strict=True))
+            new |= dict(zip(plain, kept, strict=True))
             done = {k: passed(asks[k], len(tokens)) for k, tokens in new.items()}
             if edited:
                 self.meter.train(sum(done[k] for k in edited), self.layers, 0, seconds, 0)
@@ -284,25 +288,27 @@ class Lab:
             reader = self._reader
             plain = [reader.ids(prompt, chat=True) for prompt in NEUTRAL]
             answers, _ = remembered(reader, [Ask(ids) for ids in plain], TOKENS, least=TOKENS)
-            rows = [
-                Reread(
-                    ids,
-                    reader.ids(each.rewrite(prompt), chat=True) if each.rewrite else ids,
-                    answer,
-                    each.edits,
-                    self._begins(each.bias),
-                    self._guide(each.rewrite(prompt) if each.rewrite else prompt, each),
-                    each.pull,
-                )
-                for each in interventions
-                for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
-            ]
-            start = time.perf_counter()
-            found = divergences(reader.loaded, rows)
-            self.meter.train(sum(row.passed for row in rows), self.layers, 0, time.perf_counter() - start, 0)
+            found = np.array([of_choice(each.draws) for each in interventions])
+            start, tokens = time.perf_counter(), 0
+            for weights, some in _by_weights(interventions, range(len(interventions))):
+                rows = [
+                    Reread(
+                        ids,
+                        reader.ids(each.rewrite(prompt), chat=True) if each.rewrite else ids,
+                        answer,
+                        each.edits,
+                        self._begins(each.bias),
+                        self._guide(each.rewrite(prompt) if each.rewrite else prompt, each),
+                        each.pull,
+                    )
+                    for each in (interventions[k] for k in some)
+                    for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
+                ]
+                found[some] += np.reshape(divergences(reader.loaded, rows, weights), (len(some), -1)).mean(1)
+                tokens += sum(row.passed for row in rows)
+            self.meter.train(tokens, self.layers, 0, time.perf_counter() - start, 0)
         self.meter.check()
-        chosen = [of_choice(each.draws) for each in interventions]
-        return np.asarray(np.array(found).reshape(len(interventions), len(NEUTRAL)).mean(1) + chosen)
+        return found
 
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
@@ -338,12 +344,12 @@ class Lab:
         with self.meter.door():
             return Trainee(self._reader, self.meter, self.rng)
 
-    def tuner(self) -> Tuner:
-        """The frozen model, for tuning a change of its states; see `arena.tuning`."""
+    def tuner(self, frozen: bool = True) -> Tuner:
+        """The frozen model, for tuning a change of its states, or a copy to train; see `arena.tuning`."""
         from arena.tuning import Tuner
 
         with self.meter.door():
-            return Tuner(self._reader, self.meter, self.rng)
+            return Tuner(self._reader, self.meter, self.rng, frozen)
 
     def lens(self, states: np.ndarray, forms: Sequence[str]) -> np.ndarray:
         """Logits that the model's final norm and unembedding give to words, [n, forms], from states [n, d].
@@ -406,6 +412,17 @@ class Lab:
                 self._charge(f"{self._who}read:{site.chat}:{content_of(prompt)}", tokens, blocks, rate)
         self.meter.check()
         return values
+
+
+def _by_weights(
+    interventions: Sequence[Intervention], rows: Iterable[int]
+) -> list[tuple[Mapping[str, np.ndarray] | None, list[int]]]:
+    """Some rows by the weights that their interventions bring."""
+    found: dict[int, tuple[Mapping[str, np.ndarray] | None, list[int]]] = {}
+    for row in rows:
+        weights = interventions[row].weights
+        found.setdefault(id(weights), (weights, []))[1].append(row)
+    return list(found.values())
 
 
 def cut(reader: Reader, texts: Sequence[str], max_tokens: int, left: bool = True) -> tuple[list[str], int]:

@@ -11,6 +11,8 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from arena import assets
 from arena.contract import FairfightError, first_line
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -176,6 +179,24 @@ def untrained(loaded: LoadedModel) -> LoadedModel:
         blocks=_blocks(model),
         untrained=True,
     )
+
+
+@contextmanager
+def reweighted(loaded: LoadedModel, changes: Mapping[str, np.ndarray] | None) -> Iterator[None]:
+    """The model with `changes` added to its parameters, by name; afterwards it is as it was, bit for bit."""
+    import torch
+
+    parameters, kept = dict(loaded.model.named_parameters()), {}
+    try:
+        with torch.no_grad():
+            for name, change in (changes or {}).items():
+                kept[name] = parameters[name].detach().clone()
+                parameters[name] += torch.from_numpy(change).to(parameters[name])
+        yield
+    finally:
+        with torch.no_grad():
+            for name, old in kept.items():
+                parameters[name].copy_(old)
 
 
 def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:

@@ -42,10 +42,10 @@ Change = Callable[[torch.Tensor, torch.Tensor, Batch], torch.Tensor]
 
 
 class Tuner(Trainee):
-    """The model itself, frozen, and dialogues that it is to say under a change; what passes is metered."""
+    """The model itself, frozen, or a copy, and dialogues that it is to say under a change; what passes is metered."""
 
-    def __init__(self, reader: Reader, meter: Meter, rng: np.random.Generator) -> None:
-        super().__init__(reader, meter, rng, frozen=True)
+    def __init__(self, reader: Reader, meter: Meter, rng: np.random.Generator, frozen: bool = True) -> None:
+        super().__init__(reader, meter, rng, frozen)
 
     @property
     def width(self) -> int:
@@ -55,6 +55,10 @@ class Tuner(Trainee):
     def lengths(self, said: Sequence[Dialogue]) -> list[int]:
         """Tokens of each dialogue, the chat template's among them."""
         return [len(self._reader.ids(one)) for one in said]
+
+    def ids_of(self, one: Dialogue) -> list[int]:
+        """Token ids of a dialogue, the chat template's among them."""
+        return self._reader.ids(one)
 
     def answer_ids(self, one: Dialogue) -> list[int]:
         """Token ids of a dialogue's answer."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from arena.contract import POOLINGS, Brief, Examples, FairfightError, Intervention, Part, Regime
-from arena.interventions import Add
+from arena.interventions import EMBEDDINGS, Add
 from arena.lab import Lab
 from arena.scores import margins
 from results.metrics import auroc
@@ -34,6 +34,8 @@ QUICK: Mapping[str, Mapping[str, Any]] = {  # where the defaults take longer tha
     "loreft": {"epochs": 1},
     "lora_steering": {"epochs": 1},
     "bitfit": {"epochs": 1},
+    "full_finetune_steering": {"epochs": 1},
+    "soft_prompt_steering": {"epochs": 1},
     "best_of_n": {"n": 2},
     "caa": {"new_tokens": 6},
 }
@@ -53,7 +55,7 @@ def imbalanced(n: int = 60, share: float = 0.05) -> Examples:
 
 DIALOGUES = dialogues(24)
 SUITE_BRIEF = replace(BOATS, request="Write of boats {now}.")
-STRENGTHLESS_EDITS = {"loreft", "lora_steering", "bitfit"}
+STRENGTHLESS_EDITS = {"loreft", "lora_steering", "bitfit", "full_finetune_steering"}
 
 CASES: Mapping[str, tuple[Examples, Brief]] = {
     "binary": (examples(60), BRIEF),
@@ -184,12 +186,12 @@ class TestSteerer:
             assert made.fit(DIALOGUES, SUITE_BRIEF, lab) is made
             done = made.steer(build.strength_of({**c.params, **setting}) or 1.0)
             assert isinstance(done, Intervention)
-            assert all(0 <= edit.layer < lab.layers for edit in done.edits)
+            assert all(EMBEDDINGS <= edit.layer < lab.layers for edit in done.edits)
             assert all(isinstance(said, str) for said in answers(lab, done)[0])
 
     def test_it_does_something(self, name: str, lab: Lab) -> None:
         done = steerer(name, lab).steer(20.0)
-        assert name == "no_intervention" or done.edits or done.rewrite or done.bias or done.pull
+        assert name == "no_intervention" or done.edits or done.rewrite or done.bias or done.pull or done.weights
         if name not in {"no_intervention", *STRENGTHLESS_EDITS}:  # an epoch of these changes little
             steered, plain = answers(lab, done, Intervention())
             assert steered != plain
@@ -227,6 +229,8 @@ class TestSteerer:
             for key, array in a.arrays().items():
                 np.testing.assert_array_equal(array, b.arrays()[key])
         assert one.bias == two.bias
+        assert (one.weights or {}).keys() == (two.weights or {}).keys()
+        assert all(np.array_equal(change, (two.weights or {})[p]) for p, change in (one.weights or {}).items())
         if one.rewrite and two.rewrite:
             assert one.rewrite("tell me") == two.rewrite("tell me")
 

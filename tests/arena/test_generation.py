@@ -221,6 +221,6 @@ def test_a_guide_is_charged_and_does_the_damage_of_asking(lab: Lab) -> None:
         lab.generate(PROMPTS[:1], [guided], 6, least=6)
     words = [len(lab._reader.ids(text, chat=True)) for text in (PROMPTS[0], f"good {PROMPTS[0]}")]
     assert lab.meter.spent()["total"]["lm_tokens"] == sum(words) + 12
-    with pytest.raises(FairfightError, match="both guide the next token"):
+    with pytest.raises(FairfightError, match="both have guide of their own"):
         guided.then(guided)
     assert asked.then(guided).pull == guided.then(asked).pull == 1.0

@@ -14,11 +14,14 @@ import torch
 from arena import generation
 from arena.contract import Dialogue, FairfightError, Intervention, Site
 from arena.generation import Ask, generate
-from arena.interventions import Adapter, Add, Affine, Edit, Edits
+from arena.interventions import Adapter, Add, Affine, Edit, Edits, Prefix
 from arena.lab import Lab
-from arena.models import LoadedModel
+from arena.models import LoadedModel, reweighted
 from arena.tuning import Batch, Change, Tuner, language_loss, spoken
+from baselines.bitfit import BitFit
+from baselines.full_finetune_steering import FullFinetuneSteering
 from baselines.lora_steering import LoraSteering
+from baselines.soft_prompt_steering import SoftPromptSteering
 from methods.caa import Caa
 from methods.loreft import Loreft
 from methods.reft_r1 import ReftR1
@@ -43,6 +46,9 @@ TUNED: Mapping[str, Any] = {
     "reft_r1": lambda **o: ReftR1(**({"layer": 0, "epochs": 3, "lr": 0.1} | o)),
     "loreft": lambda **o: Loreft(**({"layer": 0, "epochs": 6, "lr": 0.01} | o)),
     "lora_steering": lambda **o: LoraSteering(**({"layers": [0.0, 0.5], "epochs": 6, "lr": 0.01} | o)),
+    "bitfit": lambda **o: BitFit(**({"epochs": 3, "lr": 0.1} | o)),
+    "soft_prompt_steering": lambda **o: SoftPromptSteering(**({"tokens": 5, "epochs": 3, "lr": 0.1} | o)),
+    "full_finetune_steering": lambda **o: FullFinetuneSteering(**({"epochs": 3, "lr": 0.001} | o)),
     "reps": lambda **o: Reps(**({"layer": 0, "epochs": 4, "lr": 0.1, "new_tokens": 8} | o)),
 }
 
@@ -71,6 +77,14 @@ def edited(tuner: Tuner, one: Dialogue, edits: Sequence[Edit]) -> float:
                 log_p.append(logits[-1:] if is_prompt else logits)
     told = torch.cat(log_p)
     return float(told[torch.arange(len(answer)), answer].sum())
+
+
+def under(tuner: Tuner, said: Sequence[Dialogue], made: Intervention) -> np.ndarray:
+    """The same under an intervention, each."""
+    turns = [made.rewrite(one.prompt) if made.rewrite else one.prompt for one in said]
+    with reweighted(tuner.loaded, made.weights):
+        rows = zip(turns, said, strict=True)
+        return np.array([edited(tuner, Dialogue(turn, one.answer), made.edits) for turn, one in rows])
 
 
 def sums(tuner: Tuner, said: Sequence[Dialogue], changes: Mapping[Any, Change]) -> np.ndarray:
@@ -174,7 +188,7 @@ def test_what_is_tuned_is_what_is_done(kind: str, lab: Lab) -> None:
     assert np.abs(want - sums(tuner, SAID, {})).min() > 0.01
 
 
-@pytest.mark.parametrize("name", ["supervised_vector", "loreft", "lora_steering"])
+@pytest.mark.parametrize("name", ["supervised_vector", "loreft", "lora_steering", "bitfit", "soft_prompt_steering"])
 def test_a_contender_steers_with_what_it_tuned(name: str, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The change of the last step, with the parameters as they ended, against the edits at strength 1."""
     seen: list[Mapping[Any, Change]] = []
@@ -184,19 +198,61 @@ def test_a_contender_steers_with_what_it_tuned(name: str, lab: Lab, monkeypatch:
     )
     made = TUNED[name]().fit(TRAIN, BRIEF, lab)
     monkeypatch.undo()
-    tuner = lab.tuner()
-    want = sums(tuner, SAID, seen[-1])
-    edits = made.steer(1.0).edits
-    np.testing.assert_allclose([edited(tuner, one, edits) for one in SAID], want, atol=5e-4)
-    assert np.abs(want - sums(tuner, SAID, {})).min() > 0.01
-    assert made.steer(1.0).rewrite is None
+    tuner, done = lab.tuner(), made.steer(1.0)
+    turns = [Dialogue(done.rewrite(one.prompt) if done.rewrite else one.prompt, one.answer) for one in SAID]
+    want = sums(tuner, turns, seen[-1])
+    np.testing.assert_allclose(under(tuner, SAID, done), want, atol=5e-4)
+    assert np.abs(want - sums(tuner, SAID, {})).max() > 0.1
+    assert (done.rewrite is None) == (name != "soft_prompt_steering")
+
+
+def test_finetuned_weights_are_those_that_it_ended_with(
+    tiny: LoadedModel, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And they are at work in their rows of a batch alone, where answers are given and where damage is measured."""
+    trained: list[Tuner] = []
+    optimise = Tuner.optimise
+    monkeypatch.setattr(Tuner, "optimise", lambda self, *a, **k: (trained.append(self), optimise(self, *a, **k))[1])
+    done = TUNED["full_finetune_steering"](lr=0.02).fit(TRAIN, BRIEF, lab).steer(1.0)
+    with torch.no_grad():
+        want = trained[0].logprobs(SAID, {})[0].numpy()
+    np.testing.assert_allclose(under(lab.tuner(), SAID, done), want, atol=5e-2)
+    assert np.abs(want - sums(lab.tuner(), SAID, {})).min() > 0.5
+    prompts = [one.prompt for one in SAID]
+    plain = lab.generate(prompts, [Intervention()] * 3, 8)
+    alone = lab.generate(prompts, [done] * 3, 8)
+    assert all(a != b for a, b in zip(plain, alone, strict=True))
+    assert lab.generate(prompts, [Intervention(), done, Intervention()], 8) == [plain[0], alone[1], plain[2]]
+    vector = Intervention((Add(layer=0, vector=V, strength=0.1),))
+    one, two, three = lab.damage([done, vector, Intervention()])
+    assert one > 0 == three
+    assert two == pytest.approx(lab.damage([vector])[0], rel=1e-5)
+
+
+def test_a_prefix_is_a_prompt_of_other_embeddings(tiny: LoadedModel, lab: Lab) -> None:
+    """Against transformers, given the embeddings themselves; rows without one are left alone."""
+    ids = [lab._reader.ids(one.prompt, chat=True) for one in SAID]
+    vectors = RNG.normal(size=(2, D)).astype(np.float32)
+    prefix = Prefix(vectors=vectors, after=3)
+    embedded = tiny.model.get_input_embeddings()(torch.tensor([ids[1]])).clone()
+    embedded[0, 3:5] = torch.from_numpy(vectors)
+    mask = torch.ones(embedded.shape[:2], dtype=torch.long)
+    want = tiny.model.generate(inputs_embeds=embedded, attention_mask=mask, max_new_tokens=8, do_sample=False)[0]
+    plain = generate(tiny, [Ask(row) for row in ids], 8)
+    found = generate(tiny, [Ask(ids[0]), Ask(ids[1], (prefix,)), Ask(ids[2])], 8)
+    assert found == [plain[0], want.tolist()[: len(found[1])], plain[2]]
+    assert found[1] != plain[1]
+    with pytest.raises(FairfightError, match="stands before the first block"):
+        Prefix(vectors=vectors, after=3, layer=0)
+    with pytest.raises(FairfightError, match="width 5 does not fit"):
+        generate(tiny, [Ask(ids[0], (Prefix(vectors=vectors[:, :5], after=3),))], 2)
 
 
 def likely(lab: Lab, made: Any, strength: float) -> float:
     """Mean log-probability per token of the texts of the concept, under an intervention."""
     tuner, said = lab.tuner(), spoken(TRAIN)
-    told = [edited(tuner, one, made.steer(strength).edits) for one in said]
-    return float(sum(told) / sum(len(tuner.answer_ids(one)) for one in said))
+    told = under(tuner, said, made.steer(strength))
+    return float(told.sum() / sum(len(tuner.answer_ids(one)) for one in said))
 
 
 @pytest.mark.parametrize("name", TUNED)
@@ -265,7 +321,8 @@ def test_hooks_go_when_a_pass_breaks(tiny: LoadedModel, lab: Lab) -> None:
 
 
 def arrays(intervention: Intervention) -> list[np.ndarray]:
-    return [array for edit in intervention.edits for _, array in sorted(edit.arrays().items())]
+    edits = [array for edit in intervention.edits for _, array in sorted(edit.arrays().items())]
+    return edits + list((intervention.weights or {}).values())
 
 
 @pytest.mark.parametrize("name", TUNED)
