@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from arena.activations import token_bar
-from arena.generation import Bias, guided, left_padded
+from arena.generation import Bias, guided, head_on_last, left_padded
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel, reweighted
 
@@ -51,9 +51,20 @@ class Reread:
     pull: float = 0.0
 
     @property
+    def told(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """What is read without the intervention."""
+        return tuple(self.plain), tuple(self.answer)
+
+    @property
     def passed(self) -> int:
-        """Tokens that pass the model."""
-        return sum(len(ids) + len(self.answer) for ids in (self.plain, self.steered, self.guide) if ids)
+        """Tokens that pass the model under the intervention."""
+        return sum(len(ids) + len(self.answer) for ids in (self.steered, self.guide) if ids)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is done."""
+        edited = any(edit.strength for edit in self.edits) or any(self.bias.values())
+        return not edited and not (self.guide and self.pull) and list(self.steered) == list(self.plain)
 
 
 def of_choice(draws: int) -> float:
@@ -69,19 +80,31 @@ def divergences(
 
     `weights` are added to the steered model's.
     """
-    found = []
-    with token_bar(sum(row.passed for row in rows), f"rereading with {loaded.name}") as bar:
-        for start in range(0, len(rows), ROWS):
-            some = rows[start : start + ROWS]
-            answers = torch.tensor([list(row.answer) for row in some], device=loaded.device)
-            before = _logits(loaded, [row.plain for row in some], answers, [() for _ in some]).log_softmax(-1)
+    found = np.zeros(len(rows))
+    acting = [i for i, row in enumerate(rows) if weights is not None or not row.nothing]
+    unsteered = list({rows[i].told: rows[i] for i in acting}.values())
+    total = sum(rows[i].passed for i in acting) + sum(len(p) + len(a) for p, a in {row.told for row in unsteered})
+    with token_bar(total, f"rereading with {loaded.name}") as bar:
+        before: dict[Any, torch.Tensor] = {}
+        for start in range(0, len(unsteered), ROWS):
+            some = unsteered[start : start + ROWS]
+            logits = _logits(loaded, [row.plain for row in some], _answers(some, loaded), [() for _ in some])
+            before |= {row.told: one for row, one in zip(some, logits.log_softmax(-1), strict=True)}
+            bar.update(sum(len(ids) for row in some for ids in row.told))
+        for start in range(0, len(acting), ROWS):
+            mine = acting[start : start + ROWS]
+            some = [rows[i] for i in mine]
             with reweighted(loaded, weights):
-                steered = _steered(loaded, some, answers)
+                steered = _steered(loaded, some, _answers(some, loaded))
             Bias([row.bias for row in some], loaded.device).add(steered, range(len(some)))
-            after = steered.log_softmax(-1)
-            found += (before.exp() * (before - after)).sum(-1).mean(1).tolist()
+            was = torch.stack([before[row.told] for row in some])
+            found[mine] = (was.exp() * (was - steered.log_softmax(-1))).sum(-1).mean(1).cpu()
             bar.update(sum(row.passed for row in some))
-    return found
+    return found.tolist()
+
+
+def _answers(rows: Sequence[Reread], loaded: LoadedModel) -> torch.Tensor:
+    return torch.tensor([list(row.answer) for row in rows], device=loaded.device)
 
 
 def _steered(loaded: LoadedModel, rows: Sequence[Reread], answers: torch.Tensor) -> torch.Tensor:
@@ -105,7 +128,8 @@ def _logits(
     with work.at_work():
         work.here(real, prompt=True)
         place = (real.cumsum(1) - 1).clamp(min=0)
-        first = model(input_ids=ids, attention_mask=real.long(), position_ids=place, use_cache=True)
+        with head_on_last(model):
+            first = model(input_ids=ids, attention_mask=real.long(), position_ids=place, use_cache=True)
         whole = torch.nn.functional.pad(real, (0, answers.shape[1] - 1), value=True)
         work.here(whole[:, ids.shape[1] :], prompt=False)
         rest = model(

@@ -8,7 +8,8 @@ depends on neither the batch nor its neighbours (up to rounding of the arithmeti
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -199,8 +200,7 @@ class _Batch:
         """Logits after the last token, [rows, vocabulary]; the head sees no other."""
         self.edits.here(self.real[:, -tokens.shape[1] :], prompt)
         model = self.loaded.model
-        hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][:, -1:],))
-        try:
+        with head_on_last(model):
             output = model(
                 input_ids=tokens,
                 attention_mask=self.real.long(),
@@ -208,8 +208,6 @@ class _Batch:
                 past_key_values=self.cache,
                 use_cache=True,
             )
-        finally:
-            hook.remove()
         self.cache = output.past_key_values
         logits: torch.Tensor = output.logits[:, -1].float()
         return logits
@@ -259,6 +257,16 @@ class _Batch:
         self.real = self.real[places]
         self.edits.keep(left)
         return chosen[places]
+
+
+@contextmanager
+def head_on_last(model: Any) -> Iterator[None]:
+    """The head, the widest layer, sees the state of the last token alone."""
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][:, -1:],))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def left_padded(ids: Sequence[Sequence[int]], device: str) -> tuple[torch.Tensor, torch.Tensor]:

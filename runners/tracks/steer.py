@@ -57,10 +57,15 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
     chosen = [_choice(settings, [scores[trial][part] for trial in trials]) for part in range(len(parts))]
     with lab.meter.phase("query"):
         test = _answers(parts, asked, [[tried[part][trial]] for part, trial in enumerate(chosen)], lab)
-    untuned = test
-    if any(chosen):
-        with lab.meter.phase("untuned", counts=False):
-            untuned = _answers(parts, asked, [[options[0]] for options in tried], lab)
+    with lab.meter.phase("untuned", counts=False):
+        others = [part for part, trial in enumerate(chosen) if trial]  # the rest answered with trial 1
+        fresh = _answers(
+            [parts[part] for part in others],
+            [asked[part] for part in others],
+            [[tried[part][0]] for part in others],
+            lab,
+        )
+        untuned = [dict(zip(others, fresh, strict=True)).get(part, test[part]) for part in range(len(parts))]
     with lab.meter.phase("judge", counts=False):
         final = _rated(panels[SCORES], parts, asked, [one[0] for one in test])
         plain = _rated(panels[SCORES], parts, asked, [one[0] for one in untuned])

@@ -421,11 +421,11 @@ def told(track: str, *names: str) -> str:
 
 
 def test_what_cannot_steer_is_told_in_a_sentence() -> None:
-    found = told("steer", "diff_in_means", "linear_probe")
-    assert found.startswith("linear_probe does not steer, which is what this task is about; choose among ")
+    found = told("steer", "diff_in_means", "mlp")
+    assert found.startswith("mlp does not steer, which is what this task is about; choose among ")
     able = found.partition("choose among ")[2].rstrip(".").split(", ")
     assert {"caa", "diff_in_means", "no_intervention", "loreft"} <= set(able)
-    assert not {"linear_probe", "majority", "sae_shuffled"} & set(able)
+    assert not {"mlp", "majority", "sae_shuffled"} & set(able)
     build.contenders({name: raw("contender", name) for name in able}, [], "steer")  # each of them does
 
 
@@ -681,9 +681,9 @@ def test_the_harmonic_mean() -> None:
 
 
 def test_a_contender_that_cannot_steer_stops_the_run_with_a_sentence(overrides: list[str], capsys: Any) -> None:
-    assert cli.main(["run", *overrides, "contender=[no_intervention,linear_probe]"]) == 1
+    assert cli.main(["run", *overrides, "contender=[no_intervention,mlp]"]) == 1
     err = capsys.readouterr().err
-    assert "linear_probe does not steer, which is what this task is about; choose among" in err
+    assert "mlp does not steer, which is what this task is about; choose among" in err
     assert "Traceback" not in err
 
 
