@@ -87,6 +87,14 @@ def generate(
     return [found[i] for i in range(len(asks))]
 
 
+@torch.inference_mode()
+def first_logprobs(loaded: LoadedModel, asks: Sequence[Ask]) -> np.ndarray:
+    """Log-probabilities of the first token of each continuation under its edits, [n, vocabulary] float32."""
+    batch = _Batch(loaded, asks, most=1, least=0, temperature=0.0)
+    with batch.edits.at_work():
+        return np.asarray(batch.logits(batch.prompts, prompt=True).log_softmax(-1).cpu())
+
+
 def passed(ask: Ask, new: int) -> int:
     """Tokens that pass the model for an answer of `new` tokens."""
     return sum(len(ids) + new for ids in ask.contexts)
@@ -181,7 +189,7 @@ class _Batch:
         tokens = self.prompts
         with self.edits.at_work():
             for step in range(self.most):
-                chosen = self._choose(self._logits(tokens, prompt=not step), step)
+                chosen = self._choose(self.logits(tokens, prompt=not step), step)
                 self._note(chosen)
                 left = [place for place, row in enumerate(self.alive) if self._ask(row) not in self.ended]
                 if not left or step + 1 == self.most:
@@ -196,7 +204,7 @@ class _Batch:
         """The number of the ask that a row belongs to."""
         return self.leads.get(row, row)
 
-    def _logits(self, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
+    def logits(self, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
         """Logits after the last token, [rows, vocabulary]; the head sees no other."""
         self.edits.here(self.real[:, -tokens.shape[1] :], prompt)
         model = self.loaded.model

@@ -310,6 +310,19 @@ class Lab:
         self.meter.check()
         return found
 
+    def next_tokens(self, prompts: Sequence[str], intervention: Intervention) -> np.ndarray:
+        """Log-probabilities of the first token of the answer to each user's turn, [n, vocabulary] float32."""
+        from arena.generation import Ask, first_logprobs
+
+        with self.meter.door():
+            reader, start = self._reader, time.perf_counter()
+            turns = [intervention.rewrite(p) if intervention.rewrite else p for p in prompts]
+            asks = [Ask(reader.ids(turn, chat=True), intervention.edits) for turn in turns]
+            found: np.ndarray = first_logprobs(reader.loaded, asks)
+            self.meter.train(sum(len(ask.ids) for ask in asks), self.layers, 0, time.perf_counter() - start, 0)
+        self.meter.check()
+        return found
+
     def embeddings(self, texts: Sequence[str]) -> np.ndarray:
         """Sentence embeddings of all-MiniLM-L6-v2, [n, 384] float32, of unit length.
 
@@ -364,6 +377,16 @@ class Lab:
             rows = loaded.model.get_output_embeddings().weight[ids].float()
             normed = loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float()
             return np.asarray((normed @ rows.T).cpu().numpy(), dtype=float)
+
+    def promoted(self, directions: np.ndarray, count: int) -> np.ndarray:
+        """Ids of the tokens that directions [n, d] make likeliest by the final norm and unembedding, [n, count]."""
+        import torch
+
+        loaded = self._reader.loaded
+        with self.meter.door(), torch.inference_mode():
+            normed = loaded.final_norm(torch.from_numpy(directions).to(loaded.device, loaded.model.dtype))
+            logits = normed.float() @ loaded.model.get_output_embeddings().weight.float().T
+            return np.asarray(logits.topk(count, dim=1).indices.cpu())
 
     def _guide(self, turn: str, intervention: Intervention) -> list[int]:
         """Token ids of a user's turn as the intervention's guide rewrites it; none without one."""

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
@@ -43,8 +43,10 @@ class Contender:
 
     @property
     def meta(self) -> ContenderMeta:
+        """The class's; what a wrapper uses is also what the wrapped one does."""
         meta: ContenderMeta = self.target.meta  # type: ignore[attr-defined]
-        return meta
+        inner = self.of.meta.access if self.of is not None else ()
+        return replace(meta, access=tuple(dict.fromkeys((*meta.access, *inner))))
 
     def make(self, **overrides: Any) -> Any:
         """A fresh, unfitted contender."""

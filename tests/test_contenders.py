@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
@@ -36,9 +37,13 @@ from methods.lat import Lat
 from methods.logit_lens import LogitLens
 from methods.mass_mean import MassMean
 from methods.pca_direction import PcaDirection
+from methods.sae import sae_by_label
 from methods.sae.sae_all import SaeAll
+from methods.sae.sae_by_label import SaeByLabel
+from methods.sae.sae_diff_in_means import SaeDiffInMeans
 from methods.sae.sae_latent import SaeLatent, aurocs
 from methods.sae.sae_max_pool import SaeMaxPool
+from methods.sae.sae_output_score import NEUTRAL, SaeOutputScore
 from methods.sae.sae_probe import SaeProbe
 from methods.sae.sae_reconstruction import SaeReconstruction
 from methods.sae.sae_residual import SaeResidual
@@ -47,6 +52,8 @@ from results.record import key
 from runners import build
 from runners.compose import plain, raw
 from tests.conftest import BRIEF, examples
+from tests.tasks.toy_suite import BRIEF as BOATS
+from tests.tasks.toy_suite import dialogues
 
 TRAIN, TEST = examples(200, seed=1), examples(100, seed=2)
 
@@ -315,6 +322,93 @@ def test_a_latent_is_chosen_by_auroc_on_train(lab: Lab) -> None:
     assert signed.latents_.tolist() == [np.abs(areas - 0.5).argmax()] * 2
     best = margin(signed.score(TRAIN.unlabelled(), lab))
     assert roc_auc_score(TRAIN.truth, best) == pytest.approx(np.abs(areas - 0.5).max() + 0.5)
+
+
+def test_a_latent_is_chosen_by_what_it_makes_the_model_say(lab: Lab) -> None:
+    """Output scores against a plain loop over the next token's probabilities; the best of the candidates is taken."""
+    data = dialogues(24)
+    made = SaeOutputScore("late", candidates=4, tokens=3, factor=5.0).fit(data, BOATS, lab)
+    codes = lab.latents(data.texts, "late", "max").toarray()
+    code, loaded = lab.dictionary("late"), lab._reader.loaded
+    areas = np.array([roc_auc_score(data.truth, column) for column in codes.T])
+    tried = np.argsort(-areas, kind="stable")[:4]
+    assert set(areas[tried]) == set(np.sort(areas)[-4:])
+
+    def p(vector: torch.Tensor | None) -> np.ndarray:
+        rows = []
+        for prompt in NEUTRAL:
+            block = loaded.blocks[code.layer]
+            hook = block.register_forward_hook(lambda _, __, out: out if vector is None else out + vector)
+            with torch.no_grad():
+                logits = loaded.model(torch.tensor([lab._reader.ids(prompt, chat=True)])).logits[0, -1]
+            hook.remove()
+            chance = logits.softmax(-1).numpy()
+            rows.append(
+                chance * (1 - rankdata(-chance, method="ordinal").astype(float) / len(chance) + 1 / len(chance))
+            )
+        return np.array(rows)
+
+    rises = {}
+    for latent in tried:
+        own = (loaded.final_norm(code.W_dec[latent]) @ loaded.model.get_output_embeddings().weight.T).topk(3).indices
+        after = p(5.0 * float(codes[:, latent].max()) * code.W_dec[latent])
+        rises[int(latent)] = float((after[:, own].max(1) - p(None)[:, own].max(1)).mean())
+    assert made.latent_ == max(rises, key=lambda latent: rises[latent])
+    np.testing.assert_allclose(sorted(made.rises_), sorted(rises.values()), atol=1e-4)
+    (edit,) = made.steer(2.0).edits
+    assert edit.strength == pytest.approx(2 * codes[:, made.latent_].max())
+
+
+def test_a_latent_is_labelled_by_the_passages_on_which_it_fires_most(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With embeddings that count a word, the latent whose passages hold it most is the one that is taken."""
+    texts = [f"passage {i} " + "boats " * (i % 5) for i in range(40)]
+    monkeypatch.setattr(sae_by_label, "sample", lambda count: tuple(texts[:count]))
+
+    def embeddings(asked: list[str]) -> np.ndarray:
+        return np.array([[text.count("boats"), 1.0] for text in asked], dtype=np.float32)
+
+    monkeypatch.setattr(lab, "embeddings", embeddings)
+    made = SaeByLabel("late", passages=40, contexts=3).fit(dialogues(24), replace(BOATS, concept="boats " * 9), lab)
+    codes = lab.latents(texts, "late", "max").toarray()
+    counts = embeddings(texts)[:, 0]
+    tops = {
+        latent: counts[np.argsort(-column, kind="stable")[:3]].mean()
+        for latent, column in enumerate(codes.T)
+        if (column > 0).sum() >= 3
+    }
+    assert tops[made.latent_] > counts.mean()  # all labels above the centre point the same way in this space
+    assert made.largest_ == codes[:, made.latent_].max()
+    with pytest.raises(FairfightError, match="needs the concept's description"):
+        SaeByLabel("late", passages=40, contexts=3).fit(dialogues(24), replace(BOATS, concept=""), lab)
+
+
+def test_latents_differences_become_a_direction(lab: Lab) -> None:
+    data = dialogues(24)
+    codes = lab.latents(data.texts, "late", "mean").toarray()
+    decoder = lab.dictionary("late").W_dec.numpy()
+    gap = codes[data.truth == 1].mean(0) - codes[data.truth == 0].mean(0)
+    whole = SaeDiffInMeans("late", k=codes.shape[1]).fit(data, BOATS, lab)
+    np.testing.assert_allclose(whole.vector_, gap @ decoder, atol=1e-5)
+    one = SaeDiffInMeans("late", k=1).fit(data, BOATS, lab)
+    latent = np.argmax(np.abs(gap) * np.linalg.norm(decoder, axis=1))
+    np.testing.assert_allclose(one.vector_, gap[latent] * decoder[latent], atol=1e-6)
+    (edit,) = one.steer(0.5).edits
+    rebuilt = codes @ decoder + lab.dictionary("late").b_dec.numpy()
+    assert np.linalg.norm(edit.vector) == pytest.approx(np.linalg.norm(rebuilt, axis=1).mean(), rel=1e-4)
+
+
+def test_the_probe_steers_along_the_direction_that_its_scores_follow(lab: Lab) -> None:
+    """A state moved by d along the direction changes the margin by as much as the direction's own product says."""
+    made = LinearProbe(layer=1, pooling="mean", C=0.1).fit(TRAIN, BRIEF, lab)
+    (edit,) = made.steer(1.0).edits
+    assert edit.layer == 1
+    states = lab.activations(TRAIN.prompts, Site(1, "mean")).astype(float)
+    assert np.linalg.norm(edit.vector) == pytest.approx(np.linalg.norm(states, axis=1).mean(), rel=1e-5)
+    margins_ = margin(made.score(TRAIN.unlabelled(), lab))
+    slope = np.corrcoef(states @ edit.vector, margins_)[0, 1]
+    assert slope == pytest.approx(1.0, abs=1e-4)
+    with pytest.raises(FairfightError, match="standardise=true only"):
+        LinearProbe(layer=1, standardise=False).fit(TRAIN, BRIEF, lab).steer(1.0)
 
 
 def test_the_sparse_probe_with_every_latent_is_the_probe_on_all(lab: Lab) -> None:

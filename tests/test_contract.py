@@ -34,6 +34,8 @@ QUICK: Mapping[str, Mapping[str, Any]] = {  # where the defaults take longer tha
     "loreft": {"epochs": 1},
     "lora_steering": {"epochs": 1},
     "bitfit": {"epochs": 1},
+    "sae_by_label": {"passages": 60, "contexts": 2},
+    "random_sae_by_label": {"of.passages": 60, "of.contexts": 2},
     "full_finetune_steering": {"epochs": 1},
     "soft_prompt_steering": {"epochs": 1},
     "best_of_n": {"n": 2},

@@ -13,6 +13,7 @@ from arena.interventions import Add
 from arena.selection import Coded, divided, gaps, magnitudes
 
 if TYPE_CHECKING:
+    from arena.dictionary import Dictionary
     from arena.lab import Lab
 
 _CHUNK = 1024  # latents ranked at once: bounds memory for wide dictionaries
@@ -43,20 +44,14 @@ class SaeLatent(Coded):
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         codes, classes = self.codes(train, lab), len(brief.classes)
-        active = np.unique(codes.indices)  # a latent that never fires tells nothing
-        if not len(active):
+        order, gain = ranked(codes, train.truth, classes, self.signed)
+        if not order.size:
             raise FairfightError(f"No latent of the dictionary {self.dictionary} fires on the training prompts.")
-        alive = codes[:, active]
-        gain = self._areas(alive, train.truth, classes) - 0.5
-        # Of latents that rank the few rows alike, the one whose means lie furthest apart.
-        apart = gaps(divided(alive, magnitudes(alive)), train.truth, classes)
-        worth = np.round(np.abs(gain) if self.signed else gain, 9)
-        best = np.array([np.lexsort((apart, row))[-1] for row in worth])
-        self.latents_ = active[best]
-        chosen = alive[:, best].toarray()
+        self.latents_ = order[:, 0]
+        chosen = codes[:, self.latents_].toarray()
         self.dictionary_ = lab.dictionary(self.dictionary)
         self.largest_ = chosen.max(0)
-        away = self.signed & (gain[np.arange(classes), best] < 0)
+        away = self.signed & (gain[:, 0] < 0)
         spread = chosen.std(0)
         self.means_ = chosen.mean(0)
         self.weights_ = np.divide(np.where(away, -1.0, 1.0), spread, out=np.zeros(classes), where=spread > 0)
@@ -64,18 +59,33 @@ class SaeLatent(Coded):
 
     def steer(self, strength: float) -> Intervention:
         """Adds to every token what class 1's latent would, `strength` times as active as it ever was on train."""
-        code, latent = self.dictionary_, int(self.latents_[1])
-        vector = float(self.largest_[1]) * code.W_dec[latent].float().cpu().numpy()
-        return Intervention((Add(layer=code.layer, vector=vector, strength=strength),))
-
-    def _areas(self, codes: csr_array, labels: np.ndarray, classes: int) -> np.ndarray:
-        """`aurocs` of many latents, some at a time."""
-        starts = range(0, codes.shape[1], _CHUNK)
-        some = (aurocs(codes[:, start : start + _CHUNK].toarray(), labels, classes) for start in starts)
-        return np.concatenate(list(some), axis=1)
+        return amplified(self.dictionary_, int(self.latents_[1]), strength * float(self.largest_[1]))
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         return np.asarray((self.codes(asked, lab)[:, self.latents_].toarray() - self.means_) * self.weights_)
+
+
+def amplified(code: Dictionary, latent: int, amount: float) -> Intervention:
+    """Adds to every token what a latent would if it were active by `amount`."""
+    vector = code.W_dec[latent].float().cpu().numpy()
+    return Intervention((Add(layer=code.layer, vector=vector, strength=amount),))
+
+
+def ranked(codes: csr_array, labels: np.ndarray, classes: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Latents that fire, for each class the most telling first, and their AUROC - 1/2, [classes, alive] each.
+
+    They are ranked by that AUROC (`signed`: by its distance from 1/2); of latents that rank the few rows alike, the one
+    whose class means lie furthest apart is first.
+    """
+    active = np.unique(codes.indices)
+    alive = codes[:, active]
+    starts = range(0, alive.shape[1], _CHUNK)
+    some = [aurocs(alive[:, start : start + _CHUNK].toarray(), labels, classes) for start in starts]
+    gain = np.concatenate([np.empty((classes, 0)), *some], axis=1) - (0.5 if some else 0.0)
+    worth = np.round(np.abs(gain) if signed else gain, 9)
+    apart = gaps(divided(alive, magnitudes(alive)), labels, classes)
+    order = np.stack([np.lexsort((apart, row))[::-1] for row in worth])
+    return active[order], np.take_along_axis(gain, order, 1)
 
 
 def aurocs(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:

@@ -75,13 +75,13 @@ def test_rows_that_end_leave_the_batch(
     ends = [plain[0][3], plain[1][1]]  # a token of some rows now ends a text
     monkeypatch.setattr(generation, "_ends", lambda loaded: set(ends))
     widths: list[int] = []
-    logits = generation._Batch._logits
+    logits = generation._Batch.logits
 
     def counted(self: Any, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
         widths.append(len(tokens))
         return logits(self, tokens, prompt)
 
-    monkeypatch.setattr(generation._Batch, "_logits", counted)
+    monkeypatch.setattr(generation._Batch, "logits", counted)
     found = generate(tiny, [Ask(row) for row in ids], 12)
     expected = [row[: min((row.index(e) for e in ends if e in row), default=len(row))] for row in plain]
     assert found == expected
