@@ -58,7 +58,7 @@ def write(folder: Path) -> None:
             "C": record.trials[0]["params"]["C"],
             "test": len(record.test.id),
         }
-        reader = column._reader(made.model, (), None, CacheConfig().max_gb)
+        reader = column.load_reader(made.model, (), None, CacheConfig().max_gb)
         prompts, _ = column.cut(reader, made.task.rows().prompts[:5000], made.task.max_tokens)  # type: ignore[attr-defined]
         import numpy as np
 

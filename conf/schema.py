@@ -65,6 +65,23 @@ class LeaderboardConfig:
 
 
 @dataclass
+class JudgeAgreementConfig:
+    """`fairfight judge-agreement`: how far a judge agrees with the one of the records; task, model and regime are
+    those that the records were made with."""
+
+    task: Any = MISSING
+    model: ModelSpec = MISSING
+    regime: Regime = MISSING
+    judge: dict[str, Any] = MISSING
+    panel: str = "scores"  # scores | selects
+    store: str = "runs"
+    out: str | None = None  # folder of agreement.{md,json}; None: <store>/agreement
+    half: str = "public"
+    cache: CacheConfig = field(default_factory=CacheConfig)
+    trusted: list[str] = field(default_factory=list)
+
+
+@dataclass
 class FiguresConfig:
     """`fairfight figures`: one PNG and one PDF per figure and board, from the records alone."""
 
@@ -125,3 +142,4 @@ def register() -> None:
     store.store(name="evaluate_sae_schema", node=EvaluateSaeConfig)
     store.store(name="leaderboard_schema", node=LeaderboardConfig)
     store.store(name="figures_schema", node=FiguresConfig)
+    store.store(name="judge_agreement_schema", node=JudgeAgreementConfig)

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "run a task x model with its contenders and seeds, or an experiment of many",
     "leaderboard": "tables from the records alone",
     "figures": "figures from the records alone",
+    "judge-agreement": "another judge rates the answers of finished records: weighted kappa, rank correlations",
     "train-sae": "sparse autoencoders (or PCA, ICA) of a model's sites: harvest, train, evaluate, describe",
     "evaluate-sae": "variance explained, L0, dead latents, cross-entropy recovered of any dictionary",
     "list": "what there is: list tasks | contenders | models | regimes | budgets | experiments",
@@ -55,7 +56,7 @@ def _call(command: str, rest: list[str]) -> int:
     from arena.contract import FairfightError, first_line
     from results.store import StoreError
 
-    module = importlib.import_module({"list": "runners.listing"}.get(command, f"runners.{command}"))
+    module = importlib.import_module({"list": "runners.listing"}.get(command, f"runners.{command.replace('-', '_')}"))
     if command not in {"list", "store"} and {"-h", "--help"} & set(rest):
         print(_help(command))
         return 0
@@ -140,7 +141,7 @@ def _unwritable_store(rest: list[str]) -> str | None:
 
 
 def _usage() -> str:
-    lines = [f"  {name:12} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:15} {what}" for name, what in COMMANDS.items()]
     return "\n".join(["usage: fairfight COMMAND [name=value ...]      (fairfight COMMAND --help)", "", *lines])
 
 

@@ -97,13 +97,13 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
     cells = column.cells()
     name = column.task.meta.name
     try:
-        reader = _reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb)
+        reader = load_reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb)
     except Exception as error:  # whatever the set-up met, the sweep goes on and the records say it
         for k in keys:
             c, contender = cells[k]
             _save(store, _failed(column, k, c, contender, error), name, replace)
         return
-    splits = _splits(column, reader, {cells[k][0].seed for k in keys})
+    splits = cut_splits(column, reader, {cells[k][0].seed for k in keys})
     before, start = reader.encoding, time.perf_counter()
     _read_once(column, reader, splits, [cells[k][1] for k in keys])
     encoding = reader.encoding - before
@@ -214,7 +214,7 @@ class _Cut:
     cut: int
 
 
-def _splits(column: Column, reader: Reader, seeds: set[int]) -> dict[int, _Cut | Exception]:
+def cut_splits(column: Column, reader: Reader, seeds: set[int]) -> dict[int, _Cut | Exception]:
     """Each seed's split, or what went wrong with it: one bad draw must not cost the other seeds."""
     made: dict[int, _Cut | Exception] = {}
     for seed in sorted(seeds):
@@ -279,7 +279,7 @@ def _read_once(
 
 
 @functools.lru_cache(maxsize=1)
-def _reader(
+def load_reader(
     model: ModelSpec, dictionaries: tuple[tuple[str, str], ...], cache_root: str | None, max_gb: float
 ) -> Reader:
     """The loaded model; jobs of one process that share it load it once."""

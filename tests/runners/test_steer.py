@@ -529,6 +529,29 @@ def test_a_run_of_every_kind(records: dict[str, Record], folder: Path) -> None:
     assert {name: len(r.trials) for name, r in records.items()} == dict.fromkeys(records, 3) | {"no_intervention": 1}
 
 
+def test_judges_agree_with_themselves_and_less_with_another_panel(
+    records: dict[str, Record], overrides: list[str], capsys: Any
+) -> None:
+    """The same panel on the same answers gives the recorded scores; the other one its own."""
+    kept = ("task", "model", "regime", "store", "cache.dir")
+    words = [o for o in overrides if o.split("=")[0].split(".")[0] in kept or o.startswith("cache.dir")]
+    assert cli.main(["judge-agreement", *words]) == 0
+    out = Path(next(o for o in words if o.startswith("store=")).removeprefix("store=")) / "agreement"
+    same = json.loads((out / "agreement.json").read_text())
+    assert same["score"]["answers"] == 10 * len(records)
+    for name in ("score", *PARTS):
+        assert same[name]["first"] == pytest.approx(same[name]["second"], abs=1e-5)
+        assert same[name]["rho"] is None or same[name]["rho"] > 0.999
+    assert "| weighted kappa |" in capsys.readouterr().out
+    assert cli.main(["judge-agreement", *words, "panel=selects"]) == 0
+    other = json.loads((out / "agreement.json").read_text())
+    assert other["concept"]["second"] != pytest.approx(same["concept"]["second"], abs=1e-5)
+    assert cli.main(["judge-agreement", *words, "half=lockbox"]) == 1
+    assert "has answers of this model to toy; give task, model, regime" in capsys.readouterr().err
+    assert cli.main(["judge-agreement", *words, "panel=third"]) == 1
+    assert "Unknown panel='third'; choose one of scores, selects." in capsys.readouterr().err
+
+
 def test_no_intervention_is_the_model_by_itself(records: dict[str, Record], lab: Lab) -> None:
     for rows in (records["no_intervention"].test, records["no_intervention"].dev):
         assert isinstance(rows, Steered)

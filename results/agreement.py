@@ -1,0 +1,70 @@
+"""How far two judges agree on the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import kendalltau, spearmanr
+
+LEVELS = 3  # of a rating: 0, 1, 2 in AxBench
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of one sub-score. kappa: quadratically weighted, on ratings. rho: Spearman's over answers. tau: Kendall's over
+    contenders' means. None where a number is not defined: a judge rates all alike, or there is one contender."""
+
+    answers: int
+    first: float  # mean
+    second: float
+    kappa: float | None
+    rho: float | None
+    tau: float | None
+
+
+def agreement(first: np.ndarray, second: np.ndarray, contenders: Sequence[str]) -> Agreement:
+    """Of two judges' scores [n] in [0, 1] on answers [n] of contenders; answers that one withholds do not count."""
+    known = np.isfinite(first) & np.isfinite(second)
+    a, b, names = first[known], second[known], np.array(contenders)[known]
+    every = list(dict.fromkeys(names.tolist()))
+    means = np.array([[x[names == name].mean() for name in every] for x in (a, b)])
+    return Agreement(
+        answers=len(a),
+        first=float(a.mean()) if len(a) else float("nan"),
+        second=float(b.mean()) if len(b) else float("nan"),
+        kappa=weighted_kappa(levels(a), levels(b)),
+        rho=float(spearmanr(a, b).statistic) if _vary(a, b) else None,
+        tau=float(kendalltau(*means).statistic) if _vary(*means) else None,
+    )
+
+
+def levels(scores: np.ndarray) -> np.ndarray:
+    """Scores in [0, 1] as the nearest rating 0, 1 or 2; halves go up."""
+    return np.floor(scores * (LEVELS - 1) + 0.5).astype(int)
+
+
+def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Cohen's kappa of ratings [n] with quadratic weights (Cohen 1968); None where both never vary."""
+    disagreed = float(((a - b) ** 2).mean()) if len(a) else 0.0
+    by_chance = float(((a[:, None] - b[None, :]) ** 2).mean()) if len(a) else 0.0
+    return 1 - disagreed / by_chance if by_chance else None
+
+
+def markdown(found: Mapping[str, Agreement], first: str, second: str) -> str:
+    """A table, one line per sub-score."""
+    head = f"| | answers | {first} | {second} | weighted kappa | Spearman, answers | Kendall, contenders |"
+    rows = []
+    for name, a in found.items():
+        told = [str(a.answers), f"{a.first:.3f}", f"{a.second:.3f}", *map(_told, (a.kappa, a.rho, a.tau))]
+        rows.append(f"| {' | '.join([name, *told])} |")
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def _vary(a: np.ndarray, b: np.ndarray) -> bool:
+    return len(a) > 1 and bool(a.min() < a.max() and b.min() < b.max())
+
+
+def _told(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}"

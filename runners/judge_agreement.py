@@ -1,0 +1,118 @@
+"""`fairfight judge-agreement`: another judge, or another panel, rates the answers of finished records."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arena.contract import Budget, FairfightError, Regime
+from arena.judging import SCORES, SELECTS
+from arena.lab import Lab
+from arena.meter import Meter
+from arena.models import ModelSpec, identify
+from conf.schema import CacheConfig
+from results.agreement import agreement, markdown
+from results.record import Record, Steered
+from results.steering import PARTS, SCORE, harmonic
+from results.store import Store
+from runners import build
+from runners.column import Column, cut_splits, load_reader
+from runners.compose import composed
+from runners.tracks.detect import asked_of
+
+PANELS = {"scores": SCORES, "selects": SELECTS}
+
+
+def command(overrides: list[str]) -> int:
+    """Rates again, compares, prints a table and writes it beside the rows as JSON."""
+    config = composed("judge_agreement", overrides)
+    if config["panel"] not in PANELS:
+        raise FairfightError(f"Unknown panel={config['panel']!r}; choose one of {', '.join(PANELS)}.")
+    column = _column(config)
+    records = _records(config, column)
+    seeds = sorted({record.cell.seed for record in records})
+    both = [pair for seed in seeds for pair in _rated(column, [r for r in records if r.cell.seed == seed], config)]
+    names = [name for name, first, _ in both for _ in first.id]
+    found = {}
+    for part in (SCORE, *PARTS):
+        one = np.concatenate([_score(first, part) for _, first, _ in both])
+        two = np.concatenate([_score(second, part) for _, _, second in both])
+        found[part] = agreement(one, two, names)
+    table = markdown(found, "recorded", f"{config['judge']['name']} ({config['panel']})")
+    print(table)
+    out = Path(config["out"] or Path(config["store"]) / "agreement").expanduser()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "agreement.md").write_text(table + "\n")
+    told = {"judge": config["judge"], "panel": config["panel"], "records": [record.key for record in records]}
+    told |= {name: dataclasses.asdict(each) for name, each in found.items()}
+    (out / "agreement.json").write_text(json.dumps(told, indent=1))
+    return 0
+
+
+def _column(config: Mapping[str, Any]) -> Column:
+    model = ModelSpec(**config["model"])
+    return Column(
+        task=build.task(config["task"], config["trusted"], config["model"]),
+        contenders=(),
+        model=model,
+        identity=identify(model),
+        regime=Regime(**config["regime"]),
+        budget=Budget("none", 1),
+        half=config["half"],
+        seeds=(),
+        judge=build.judge(config["judge"]),
+    )
+
+
+def _records(config: Mapping[str, Any], column: Column) -> list[Record]:
+    """Finished records of the task, the model, the regime and the half."""
+    meta = column.task.meta
+    wanted = {"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)}
+    found = [
+        record
+        for record in Store(config["store"]).records()
+        if record.status == "ok"
+        and isinstance(record.test, Steered)
+        and dict(record.cell.task) == wanted
+        and dict(record.cell.model) == dataclasses.asdict(column.identity)
+        and dict(record.cell.regime) == dataclasses.asdict(column.regime)
+        and record.cell.half == config["half"]
+    ]
+    if not found:
+        raise FairfightError(
+            f"No finished record in {config['store']!r} has answers of this model to {meta.name}; give task, model, "
+            f"regime and half as the records have them."
+        )
+    return found
+
+
+def _rated(column: Column, records: Sequence[Record], config: Mapping[str, Any]) -> list[tuple[str, Steered, Steered]]:
+    """Contender, answers as recorded, and with the sub-scores of the judge in question; of records of one seed."""
+    cache = CacheConfig(**config["cache"])
+    reader = load_reader(column.model, (), cache.dir, cache.max_gb)
+    (made,) = cut_splits(column, reader, {records[0].cell.seed}).values()
+    if isinstance(made, Exception):
+        raise made
+    parts = list(made.split.parts)
+    place = {part.name: number for number, part in enumerate(parts)}
+    lab = Lab(reader, Meter(reader.loaded.layers), seed=0, judge=column.judge)
+    assert column.judge is not None
+    found = []
+    with lab.meter.phase("judge", counts=False):
+        asked = [asked_of(part, config["half"]) for part in parts]
+        panel = column.judge.panel(PANELS[config["panel"]], parts, asked, lab)
+        for record in records:
+            test = record.test
+            assert isinstance(test, Steered)
+            score = panel.rate([place[name] for name in test.part], test.prompt, test.answer)
+            found.append((record.cell.contender["name"], test, dataclasses.replace(test, score=score)))
+    return found
+
+
+def _score(rows: Steered, part: str) -> np.ndarray:
+    return harmonic(rows.score) if part == SCORE else np.asarray(rows.score[part], dtype=float)
