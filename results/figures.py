@@ -24,7 +24,9 @@ STYLE: dict[str, dict[str, Any]] = {
 }
 FLOOR = {"auroc": 0.5}
 TITLES = {"auroc": "AUROC", "accuracy": "Accuracy", "f1": "F1", "balanced_accuracy": "Balanced accuracy",
-          "ece": "Expected calibration error", "brier": "Brier score"}  # fmt: skip
+          "ece": "Expected calibration error", "brier": "Brier score",
+          "score": "Steering score", "concept": "Concept", "relevance": "Relevance",
+          "fluency": "Fluency", "damage": "Damage to neutral answers (nats per token)"}  # fmt: skip
 _RC: Any = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8,
     "legend.frameon": False, "pdf.fonttype": 42, "svg.hashsalt": "fairfight",
@@ -92,7 +94,42 @@ def cost(table: Table, metric: str, width: float) -> Figure:
     return figure
 
 
-KINDS: dict[str, Callable[[Table, str, float], Figure]] = {"scores": scores, "cost": cost}
+def damage(table: Table, metric: str, width: float) -> Figure:
+    """What steering reaches against what it breaks: a line through each contender's trials, by the selecting judge, and
+    its chosen trials on the test, by the scoring one, with a 95 % interval."""
+    figure, axis = plt.subplots(figsize=(width, width * 0.75), layout="constrained")
+    found = [s for c in table.contenders if (s := table.find("all", c, metric))]
+    for s in found:
+        style, hurt = STYLE[s.family], table.find("all", s.contender, "damage")
+        curve = table.curves.get(s.contender, ())
+        if len(curve) > 1:
+            axis.plot(*zip(*curve, strict=True), color=style["color"], linewidth=0.8, alpha=0.6, zorder=1)
+        if hurt is None:
+            continue
+        x, y, low, high = hurt.estimate.value, s.estimate.value, s.estimate.low, s.estimate.high
+        if low is not None and high is not None:
+            axis.plot([x, x], [low, high], color=style["color"], linewidth=0.6)
+        axis.scatter([x], [y], s=22, zorder=3, **style)
+        axis.annotate(s.contender, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=6)
+    axis.set_xscale("symlog", linthresh=0.01)
+    axis.set_xlim(left=0)
+    axis.set_xlabel(TITLES["damage"])
+    axis.set_ylabel(TITLES[metric])
+    _legend(figure, found)
+    return figure
+
+
+Kind = Callable[[Table, str, float], Figure]
+KINDS: dict[str, Kind] = {"scores": scores, "cost": cost, "damage": damage}
+AGGREGATES = ("cost", "damage")  # kinds that show means over all tasks
+MAIN = "main"  # as a metric: the one that ranks the board
+
+
+def shows(kind: str, table: Table, metric: str) -> bool:
+    """Whether a board has what a figure shows."""
+    wanted = table.main if metric == MAIN else metric
+    able = kind != "damage" or table.board.track == "steer"
+    return able and any(s.metric == wanted and (s.task == "all" or kind not in AGGREGATES) for s in table.scores)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -108,7 +145,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
 def draw(kind: str, table: Table, metric: str, width: float) -> Figure:
     """A figure of one kind for one board."""
     with plt.rc_context(_RC):
-        figure = KINDS[kind](table, metric, width)
+        figure = KINDS[kind](table, table.main if metric == MAIN else metric, width)
         b = table.board
         figure.suptitle(f"{b.model}, {b.track}, regime {b.regime}, budget {b.budget}, {b.half} half", fontsize=7)
     return figure

@@ -88,6 +88,7 @@ class Table:
     failures: tuple[str, ...]
     cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> score where chosen, on test
     parts: Mapping[tuple[str, str], np.ndarray]  # suite, contender -> main metric within each concept, mean over seeds
+    curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
@@ -176,7 +177,20 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
         ),
         cells=single,
         parts=parts,
+        curves={c: _curve([r for t in tasks for r in cells.get((t, c), []) if r.status == "ok"]) for c in contenders},
     )
+
+
+def _curve(records: Sequence[Record]) -> tuple[tuple[float, float], ...]:
+    """Damage and selection's score of each trial, means over concepts and cells, the mildest first; none elsewhere."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for trial in (trial for r in records for trial in r.trials if "damage" in trial):
+        if trial["dev_score"] is not None:
+            found.setdefault(canonical(trial["params"]), []).append(
+                (float(np.mean(trial["damage"])), float(trial["dev_score"]))
+            )
+    means = [np.mean(values, axis=0).tolist() for values in found.values()]
+    return tuple((x, y) for x, y in sorted(means))
 
 
 def _dev_and_test(record: Record) -> tuple[float, float]:

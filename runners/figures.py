@@ -20,16 +20,17 @@ def command(overrides: list[str]) -> int:
     tables = leaderboard.build(selected(config))
     out = Path(config["out"] or Path(config["store"]) / "figures").expanduser()
     for name, spec in config["figure"].items():
-        _check(name, spec["kind"], list(figures.KINDS), spec["metric"], list(figures.TITLES))
+        _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *figures.TITLES])
         for table in tables:
-            wanted = [s for s in table.scores if spec["kind"] != "cost" or s.task == "all"]
-            if not wanted:
-                what = "cell that is ok" if spec["kind"] != "cost" else "contender with every cell"
-                print(f"{name}: the board of {table.board.model}, regime {table.board.regime}, has no {what}.",
-                      file=sys.stderr)  # fmt: skip
-                continue
             b = table.board
-            board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.regime}-{b.budget}-{b.half}")
+            if not figures.shows(spec["kind"], table, spec["metric"]):
+                print(
+                    f"{name}: the {b.track} board of {b.model}, regime {b.regime}, has nothing of metric="
+                    f"{spec['metric']} for a figure of kind={spec['kind']}.",
+                    file=sys.stderr,
+                )
+                continue
+            board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.track}-{b.regime}-{b.budget}-{b.half}")
             drawn = figures.draw(spec["kind"], table, spec["metric"], spec["width"])
             for path in figures.save(drawn, out, f"{name}-{board}"):
                 print(path)

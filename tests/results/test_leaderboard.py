@@ -17,6 +17,8 @@ from results.metrics import METRICS
 from results.record import Record
 from tests.results.test_record import CELL, record
 
+DETECTED = [kind for kind in figures.KINDS if kind != "damage"]  # figures of the track that these records are of
+
 
 def records() -> list[Record]:
     """Two tasks, two seeds, a good contender, a poor one, and one with a failed cell."""
@@ -115,12 +117,12 @@ def test_regenerating_gives_the_same_bytes_whatever_the_order(tmp_path: Path) ->
     for i, order in enumerate((records(), records()[::-1])):
         tables = leaderboard.build(order)
         render.write(tables, tmp_path / str(i))
-        for kind in figures.KINDS:
+        for kind in DETECTED:
             figures.save(figures.draw(kind, tables[0], "auroc", 6.0), tmp_path / str(i), kind)
         files = sorted((tmp_path / str(i)).iterdir())
         hashes.append([(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files])
     assert hashes[0] == hashes[1]
-    assert len(hashes[0]) == 3 + 2 * len(figures.KINDS)
+    assert len(hashes[0]) == 3 + 2 * len(DETECTED)
 
 
 def test_csv_is_the_same_table() -> None:
@@ -137,7 +139,7 @@ def test_too_few_groups_are_told() -> None:
     assert "Too few groups for a verdict (fewer than 20): sst2 (10)." in render.as_markdown(leaderboard.build([few]))
 
 
-@pytest.mark.parametrize("kind", figures.KINDS)
+@pytest.mark.parametrize("kind", DETECTED)
 def test_figures_show_every_contender(kind: str) -> None:
     (table,) = leaderboard.build(records())
     figure = figures.draw(kind, table, "auroc", 6.0)

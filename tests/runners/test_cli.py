@@ -226,7 +226,7 @@ def test_a_damaged_record_is_named_without_a_traceback(base: list[str], tmp_path
 def test_figures_of_failures_alone(base: list[str], tmp_path: Path, capsys: Any) -> None:
     assert run(base, "contender=linear_probe", "contender.linear_probe.layer=9") == 1
     assert cli.main(["figures", f"store={tmp_path / 'runs'}"]) == 0
-    assert "has no cell that is ok" in capsys.readouterr().err
+    assert "has nothing of metric=main for a figure of kind=scores" in capsys.readouterr().err
 
 
 def test_rows_that_cutting_makes_equal_do_not_leak(base: list[str], tmp_path: Path) -> None:

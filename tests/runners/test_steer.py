@@ -17,7 +17,7 @@ from arena.judging import SCORES, SELECTS
 from arena.lab import Lab
 from arena.meter import Meter
 from arena.models import ModelIdentity
-from results import leaderboard, measures, pack, render
+from results import figures, leaderboard, measures, pack, render
 from results.record import Record, Steered, key
 from results.steering import PARTS, harmonic
 from results.store import Store
@@ -644,6 +644,25 @@ def test_the_leaderboard_of_a_steered_task(records: dict[str, Record]) -> None:
         )
     ranked = [table.find("all", name).estimate.value for name in table.contenders]  # type: ignore[union-attr]
     assert ranked == sorted(ranked, reverse=True)
+
+
+def test_the_figure_of_effect_against_damage(records: dict[str, Record], tmp_path: Path) -> None:
+    """A line through each contender's trials as selection saw them, a point where its chosen trials stand on the test;
+    boards of detection have no such figure, and every other figure takes the metric that ranks the board."""
+    made = believable(records)
+    (table,) = leaderboard.build(made)
+    assert [kind for kind in figures.KINDS if figures.shows(kind, table, "main")] == ["scores", "cost", "damage"]
+    assert not figures.shows("scores", table, "auroc")
+    figure = figures.draw("damage", table, "main", 5.0)
+    (axis,) = figure.axes
+    assert {t.get_text() for t in axis.texts} == set(records)
+    caa = next(r for r in made if r.cell.contender["name"] == "caa")
+    curve = sorted((float(np.mean(t["damage"])), t["dev_score"]) for t in caa.trials)
+    np.testing.assert_allclose(table.curves["caa"], curve)
+    drawn = [np.asarray(line.get_xydata()) for line in axis.lines]
+    assert any(line.shape == (3, 2) and np.allclose(line, curve) for line in drawn)
+    paths = figures.save(figure, tmp_path, "damage")
+    assert all(path.stat().st_size > 5000 for path in paths)
 
 
 def test_a_part_that_the_judge_withholds_counts_for_nobody(records: dict[str, Record]) -> None:
