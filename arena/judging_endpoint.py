@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arena.contract import Examples, Part
+from arena.contract import Examples, FairfightError, Part
 from arena.judging import CONCEPT, FLUENCY, RELEVANCE, SELECTS, Offline, Panel
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 HIGHEST = 2
+SELECTORS = ("offline", "same")
 END = "Give one sentence of reasons, and end with your rating in this form: Rating: [[0]], [[1]] or [[2]]."
 SHOWN = "\n\nText:\n{answer}\n\n" + END
 QUESTIONS = {
@@ -29,28 +30,38 @@ QUESTIONS = {
 class EndpointJudge:
     """Concept, relevance and fluency as a model rates them, one question each, at temperature 0, over 2.
 
-    Answers are scored so; trials are selected by the offline panel, so that nobody is chosen by who scores. Where the
-    model gives no rating it counts as 0, as in AxBench (Wu et al. 2025), and the report says how often. Judgements are
-    cached by their whole question and replayed without the network; the key is in the environment variable `key`.
+    Answers are scored so; trials are selected by the offline panel, so that nobody is chosen by who scores. With
+    `selects="same"` the model selects them too, as in AxBench. Where the model gives no rating it counts as 0, as in
+    AxBench (Wu et al. 2025), and the report says how often. Judgements are cached by their whole question and replayed
+    without the network; the key is in the environment variable `key`.
     """
 
     VERSION = 1  # of the questions
 
-    def __init__(self, model: str, url: str = "https://api.openai.com/v1", key: str = "OPENAI_API_KEY") -> None:
+    def __init__(
+        self,
+        model: str,
+        url: str = "https://api.openai.com/v1",
+        key: str = "OPENAI_API_KEY",
+        selects: str = "offline",
+    ) -> None:
+        if selects not in SELECTORS:
+            raise FairfightError(f"Unknown judge.selects={selects!r}; choose one of {', '.join(SELECTORS)}.")
         self.model = model
         self.url = url
         self.key = key
+        self.selects = selects
 
     def identity(self) -> Mapping[str, Any]:
         return {
             "name": f"endpoint {self.model}",
             "version": self.VERSION,
             "url": self.url,
-            "selects": Offline().identity(),
+            "selects": Offline().identity() if self.selects == "offline" else self.selects,
         }
 
     def panel(self, which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Panel:
-        if which == SELECTS:
+        if which == SELECTS and self.selects == "offline":
             return Offline().panel(which, parts, asked, lab)
         return EndpointPanel(self, [part.brief.concept for part in parts], lab)
 

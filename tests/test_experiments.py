@@ -12,8 +12,9 @@ from omegaconf import OmegaConf
 
 from arena import dictionaries
 from arena.dictionaries import Identity, identify
-from runners import run
+from runners import build, run
 from runners.compose import composed, options, raw
+from runners.trials import draw
 from tests.tasks.test_axbench import write
 
 
@@ -51,6 +52,7 @@ def test_every_job_composes(experiment: str, tmp_path: Path) -> None:
             "sae_probes_compat": ["task.set=92_glue_sst2"],
             "axbench_detect": [f"task.path={write(tmp_path / 'toy')}"],
             "axbench_steer": [f"task.path={write(tmp_path / 'toy')}"],
+            "axbench_protocol": [f"task.path={write(tmp_path / 'toy')}"],
         }.get(experiment, [])
         frame: dict[str, Any] = composed("run", [f"experiment={experiment}", *job, *needed])
         made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
@@ -93,12 +95,12 @@ def test_floors_and_controls_are_in_every_comparison() -> None:
 
 
 def test_floors_and_controls_of_steering_are_in_every_comparison() -> None:
-    for experiment in ("steer", "axbench_steer"):
+    for experiment in ("steer", "axbench_steer", "axbench_protocol"):
         named = {
             n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
         }
         assert {"no_intervention", "random_direction", "prompt_steering"} <= named, experiment
-        assert "sae_max_pool" not in named or "random_sae_max_pool" in named
+        assert {f"random_{n}" for n in named if n.startswith("sae_")} <= named
 
 
 def test_what_an_experiment_sets_for_those_that_a_run_leaves_out_is_left_out(tmp_path: Path) -> None:
@@ -107,3 +109,22 @@ def test_what_an_experiment_sets_for_those_that_a_run_leaves_out_is_left_out(tmp
     frame = composed("run", ["experiment=axbench_steer", "contender=[no_intervention,loreft]", path])
     made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
     assert {contender.name for _, contender in made.cells().values()} == {"no_intervention", "loreft"}
+
+
+def test_axbench_s_protocol_tries_its_fourteen_factors(tmp_path: Path) -> None:
+    """Of every contender that has a strength; the others answer once."""
+    path = f"task.path={write(tmp_path / 'toy')}"
+    made = run.make(composed("run", ["experiment=axbench_protocol", path]))
+    factors = {0.2, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0, 5.0}
+    for c in made.contenders:
+        tried = [build.strength_of(setting) for setting in draw(c.params, c.grid, made.budget.trials)]
+        unit = build.strength_of(c.params)
+        if c.name in {"reps"}:
+            assert len(tried) == 3  # its factors are those that it was tuned with
+        elif unit is None:
+            assert len(tried) == 1
+        else:
+            assert {round(t / unit, 9) for t in tried} == factors  # type: ignore[operator]
+    assert made.judge.identity()["selects"] == "same"  # type: ignore[union-attr]
+    told = made.task.meta.params
+    assert (told["selection"], told["scoring"], told["new_tokens"], told["temperature"]) == (5, 5, 128, 1.0)

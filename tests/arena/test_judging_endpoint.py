@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from arena.contract import FairfightError
+from arena.judging import SCORES, SELECTS, Offline
 from arena.judging_endpoint import EndpointJudge, EndpointPanel
 from arena.lab import Lab
 from runners import build
@@ -68,6 +69,14 @@ def test_a_rating_that_cannot_be_is_none(judge: EndpointJudge, lab: Lab, monkeyp
     assert panel.report()["without a rating"] == 1
 
 
+def test_the_same_endpoint_selects_only_where_it_is_told_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Offline, "panel", lambda *_: "offline")
+    for selects, first in (("offline", str), ("same", EndpointPanel)):
+        judge = EndpointJudge("m", selects=selects)
+        assert isinstance(judge.panel(SELECTS, [], [], lab), first)
+        assert isinstance(judge.panel(SCORES, [], [], lab), EndpointPanel)
+
+
 def test_who_judges_is_part_of_a_key_and_its_credentials_are_not(judge: EndpointJudge) -> None:
     told = judge.identity()
     assert told["name"] == "endpoint judge"
@@ -75,6 +84,10 @@ def test_who_judges_is_part_of_a_key_and_its_credentials_are_not(judge: Endpoint
     assert "TEST_KEY" not in str(told)
     made = build.judge({"name": "openai", "model": "m", "url": "http://here", "key": "K"})
     assert made.identity()["url"] == "http://here"
+    same = build.judge({"name": "openai", "model": "m", "selects": "same"})
+    assert same.identity()["selects"] == "same"
+    with pytest.raises(FairfightError, match=r"Unknown judge.selects='me'; choose one of offline, same"):
+        build.judge({"name": "openai", "model": "m", "selects": "me"})
     with pytest.raises(FairfightError, match=r"Unknown judge.name='oracle'; choose one of offline, openai"):
         build.judge({"name": "oracle"})
     with pytest.raises(FairfightError, match=r"judge.url looks like a key"):
