@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from arena.activations import token_bar
 from arena.generation import Bias, guided, head_on_last, left_padded
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel, reweighted
+from arena.sharing import distinct, grown, untouched
 
 NEUTRAL = (
     "Explain how rain forms.",
@@ -32,7 +34,7 @@ NEUTRAL = (
     "How does a refrigerator keep food cold?",
 )
 TOKENS = 32  # of each answer
-ROWS = 16  # at a time: the distributions are as wide as the vocabulary
+ROWS = 32  # at a time: the distributions are as wide as the vocabulary
 
 
 @dataclass(frozen=True)
@@ -121,21 +123,28 @@ def _steered(loaded: LoadedModel, rows: Sequence[Reread], answers: torch.Tensor)
 def _logits(
     loaded: LoadedModel, prompts: Sequence[Sequence[int]], answers: torch.Tensor, edits: Sequence[Sequence[Edit]]
 ) -> torch.Tensor:
-    """Logits before each of the answers' tokens, [rows, tokens, vocabulary]."""
-    ids, real = left_padded(prompts, loaded.device)
+    """Logits before each token of the answers, [rows, tokens, vocabulary]; equal texts are one up to the first edit."""
+    _, rows = distinct([[*p, *a] for p, a in zip(prompts, answers.tolist(), strict=True)])
+    after = untouched(edits, loaded.layers)
+    shared = after >= 0 and max(rows) + 1 < len(rows)
+    few = [rows.index(text) for text in range(max(rows) + 1)] if shared else list(range(len(rows)))
+    which = torch.tensor(rows if shared else few, device=loaded.device)
+    ids, real = left_padded([prompts[row] for row in few], loaded.device)
+    whole = torch.nn.functional.pad(real, (0, answers.shape[1] - 1), value=True)
     work = Edits(loaded, edits)
     model: Any = loaded.model
-    with work.at_work():
-        work.here(real, prompt=True)
-        place = (real.cumsum(1) - 1).clamp(min=0)
+    with work.at_work(), grown(loaded, which, after) if shared else nullcontext():
+        work.here(real[which], prompt=True)
+        place = (whole.cumsum(1) - 1).clamp(min=0)
         with head_on_last(model):
-            first = model(input_ids=ids, attention_mask=real.long(), position_ids=place, use_cache=True)
-        whole = torch.nn.functional.pad(real, (0, answers.shape[1] - 1), value=True)
-        work.here(whole[:, ids.shape[1] :], prompt=False)
+            first = model(
+                input_ids=ids, attention_mask=real.long(), position_ids=place[:, : ids.shape[1]], use_cache=True
+            )
+        work.here(whole[which][:, ids.shape[1] :], prompt=False)
         rest = model(
-            input_ids=answers[:, :-1],
+            input_ids=answers[few][:, :-1],
             attention_mask=whole.long(),
-            position_ids=(whole.cumsum(1) - 1).clamp(min=0)[:, ids.shape[1] :],
+            position_ids=place[:, ids.shape[1] :],
             past_key_values=first.past_key_values,
             use_cache=True,
         )

@@ -21,6 +21,7 @@ from arena.cache import Cost, digest
 from arena.contract import FairfightError
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel
+from arena.sharing import distinct, grown, untouched
 
 TOKENS_IN_MEMORY = {"cpu": 12_288, "cuda": 131_072}  # of a batch, prompt and continuation: what keys and values take
 LEAVE = 0.25  # share of rows that have ended before a batch is thinned out
@@ -92,7 +93,7 @@ def first_logprobs(loaded: LoadedModel, asks: Sequence[Ask]) -> np.ndarray:
     """Log-probabilities of the first token of each continuation under its edits, [n, vocabulary] float32."""
     batch = _Batch(loaded, asks, most=1, least=0, temperature=0.0)
     with batch.edits.at_work():
-        return np.asarray(batch.logits(batch.prompts, prompt=True).log_softmax(-1).cpu())
+        return np.asarray(batch.read().log_softmax(-1).cpu())
 
 
 def passed(ask: Ask, new: int) -> int:
@@ -173,8 +174,9 @@ class _Batch:
         led = [number for number, ask in enumerate(asks) if ask.guided]
         self.leads = {len(asks) + place: number for place, number in enumerate(led)}  # a guide's row: its ask's
         rows = [*asks, *(asks[number] for number in led)]
-        contexts = [ask.ids for ask in asks] + [asks[number].guide for number in led]
-        self.prompts, self.real = left_padded(contexts, loaded.device)
+        self.contexts = [ask.ids for ask in asks] + [asks[number].guide for number in led]
+        self.per_row = [ask.edits for ask in rows]
+        _, self.real = left_padded(self.contexts, loaded.device)
         self.edits = Edits(loaded, [ask.edits for ask in rows])
         self.bias = Bias([ask.bias for ask in asks], loaded.device)
         self.pull = torch.tensor([ask.pull for ask in asks], device=loaded.device)
@@ -186,33 +188,48 @@ class _Batch:
         self.cache: Any = None
 
     def run(self) -> list[list[int]]:
-        tokens = self.prompts
         with self.edits.at_work():
+            logits = self.read()
             for step in range(self.most):
-                chosen = self._choose(self.logits(tokens, prompt=not step), step)
+                chosen = self._choose(logits, step)
                 self._note(chosen)
                 left = [place for place, row in enumerate(self.alive) if self._ask(row) not in self.ended]
                 if not left or step + 1 == self.most:
                     break
                 if len(left) <= (1 - LEAVE) * len(self.alive):
                     chosen = self._thin(left, chosen)
-                tokens = chosen[:, None]
                 self.real = torch.nn.functional.pad(self.real, (0, 1), value=True)
+                logits = self._logits(chosen[:, None], self.real)
         return self.new
 
     def _ask(self, row: int) -> int:
         """The number of the ask that a row belongs to."""
         return self.leads.get(row, row)
 
-    def logits(self, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
-        """Logits after the last token, [rows, vocabulary]; the head sees no other."""
-        self.edits.here(self.real[:, -tokens.shape[1] :], prompt)
+    def read(self) -> torch.Tensor:
+        """Logits after the prompts, [rows, vocabulary]; equal prompts are one up to the first block that is edited."""
+        self.edits.here(self.real, prompt=True)
+        texts, rows = distinct(self.contexts)
+        after = untouched(self.per_row, self.loaded.layers)
+        if after < 0 or len(texts) == len(rows):
+            return self._logits(left_padded(self.contexts, self.loaded.device)[0], self.real)
+        which = torch.tensor(rows, device=self.loaded.device)
+        with grown(self.loaded, which, after):
+            logits = self._logits(*left_padded(texts, self.loaded.device))
+        for layer in self.cache.layers[: after + 1]:
+            layer.batch_select_indices(which)
+        return logits
+
+    def _logits(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Logits after the last token, [rows, vocabulary]; the head sees no other. `real` has all tokens up to it."""
+        if self.cache is not None:
+            self.edits.here(real[:, -tokens.shape[1] :], prompt=False)
         model = self.loaded.model
         with head_on_last(model):
             output = model(
                 input_ids=tokens,
-                attention_mask=self.real.long(),
-                position_ids=(self.real.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :],
+                attention_mask=real.long(),
+                position_ids=(real.cumsum(1) - 1).clamp(min=0)[:, -tokens.shape[1] :],
                 past_key_values=self.cache,
                 use_cache=True,
             )

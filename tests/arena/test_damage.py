@@ -79,3 +79,14 @@ def test_choosing_among_draws_adds_its_bound(lab: Lab) -> None:
     one, best = lab.damage([Intervention(), Intervention(draws=n)])
     assert one == 0
     assert best * TOKENS == pytest.approx(exact, rel=1e-4)
+
+
+def test_equal_texts_are_read_once_below_the_first_edit(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [Intervention((Add(layer=1, vector=V, strength=s),)) for s in (0.1, 0.2, 0.4)]
+    seen: list[int] = []
+    hook = lab._reader.loaded.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    together = lab.damage(made)
+    hook.remove()
+    assert set(seen[-2:]) == {len(NEUTRAL)}  # prompts, then answers, of 24 rows
+    monkeypatch.setattr(damage, "untouched", lambda *_: -1)
+    np.testing.assert_allclose(lab.damage(made), together, rtol=1e-4)

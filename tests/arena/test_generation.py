@@ -14,7 +14,7 @@ import transformers
 from arena import generation
 from arena.contract import FairfightError, Intervention
 from arena.generation import Ask, generate
-from arena.interventions import Add
+from arena.interventions import Add, Gate
 from arena.lab import Lab
 from arena.models import LoadedModel, _blocks
 
@@ -75,18 +75,48 @@ def test_rows_that_end_leave_the_batch(
     ends = [plain[0][3], plain[1][1]]  # a token of some rows now ends a text
     monkeypatch.setattr(generation, "_ends", lambda loaded: set(ends))
     widths: list[int] = []
-    logits = generation._Batch.logits
+    logits = generation._Batch._logits
 
-    def counted(self: Any, tokens: torch.Tensor, prompt: bool) -> torch.Tensor:
+    def counted(self: Any, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         widths.append(len(tokens))
-        return logits(self, tokens, prompt)
+        return logits(self, tokens, real)
 
-    monkeypatch.setattr(generation._Batch, "logits", counted)
+    monkeypatch.setattr(generation._Batch, "_logits", counted)
     found = generate(tiny, [Ask(row) for row in ids], 12)
     expected = [row[: min((row.index(e) for e in ends if e in row), default=len(row))] for row in plain]
     assert found == expected
     assert widths[0] == len(ids) > widths[-1]
     assert all(len(row) >= 6 for row in generate(tiny, [Ask(row) for row in ids], 12, least=6))
+
+
+@pytest.mark.parametrize("name", ["", *OTHERS])
+def test_rows_of_one_prompt_are_one_below_the_first_edit(
+    name: str, tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every kind of edit, gate and guide says what it says where nothing is shared; lower blocks see fewer rows."""
+    loaded = other(tiny, name) if name else tiny
+    rng = np.random.default_rng(3)
+    vector = rng.normal(size=32).astype(np.float32)
+    gate = Gate(layer=0, weight=rng.normal(size=32))
+    cases: dict[str, tuple[int, list[Add]]] = {  # rows that the first block and the last one see
+        "last block": (1, [Add(layer=1, vector=vector, strength=s) for s in (0.0, 1.0, 5.0)]),
+        "first block": (1, [Add(layer=0, vector=vector, strength=s) for s in (1.0, 5.0)]),
+        "at the prompt": (1, [Add(layer=0, vector=vector, strength=5.0, where="prompt", ends=2)]),
+        "a gate below": (1, [Add(layer=1, vector=vector, strength=9.0, gate=gate)]),
+    }
+    if not name:
+        cases["inside the last block"] = (1, [Add(layer=1, vector=vector, strength=4.0, module="mlp")])
+        cases["inside the first block"] = (0, [Add(layer=0, vector=vector, strength=4.0, module="mlp")])
+    for case, (shared, edits) in cases.items():
+        asks = [Ask(row, (edit,)) for edit in [*edits, *edits] for row in ids] + [Ask(ids[0], guide=ids[1], pull=2.0)]
+        seen: list[int] = []
+        hook = loaded.blocks[0].register_forward_pre_hook(lambda _, args, seen=seen: seen.append(len(args[0])))
+        together = generate(loaded, asks, 10)
+        hook.remove()
+        assert seen[0] == (len(ids) if shared else len(asks) + 1), case
+        with monkeypatch.context() as m:
+            m.setattr(generation, "untouched", lambda *_: -1)
+            assert generate(loaded, asks, 10) == together, case
 
 
 def test_batches_change_nothing(tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,58 @@
+"""Rows that read the same tokens share every block below the first that any edit touches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from arena.interventions import Edit
+
+if TYPE_CHECKING:
+    from arena.models import LoadedModel
+
+
+def untouched(per_row: Sequence[Sequence[Edit]], layers: int) -> int:
+    """The last block up to which all rows compute the same of the same tokens (its output may be edited); -1: none."""
+    acting = [edit for edits in per_row for edit in edits if edit.strength]
+    last = [edit.layer - bool(edit.module) for edit in acting]
+    return min([*last, *(edit.gate.layer for edit in acting if edit.gate is not None), layers - 1])
+
+
+def distinct(texts: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], list[int]]:
+    """The distinct ones among some texts' token ids, and which of them each text is."""
+    places: dict[tuple[int, ...], int] = {}
+    rows = [places.setdefault(tuple(text), len(places)) for text in texts]
+    return list(places), rows
+
+
+@contextmanager
+def grown(loaded: LoadedModel, rows: torch.Tensor, after: int) -> Iterator[None]:
+    """Within it a pass of n texts becomes one of `rows` (of which text each is) behind block `after`.
+
+    Keys and values of the blocks up to there have n rows, those above as many as there are rows.
+    """
+    count = int(rows.max()) + 1
+
+    def more(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            return value[rows] if value.ndim > 1 and len(value) == count else value
+        return type(value)(map(more, value)) if isinstance(value, (tuple, list)) else value
+
+    def output(_: Any, __: Any, out: Any) -> Any:
+        return out[rows] if isinstance(out, torch.Tensor) else (out[0][rows], *out[1:])
+
+    def inputs(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        own = {k: v if k == "past_key_values" else more(v) for k, v in named.items()}
+        return (args[0], *map(more, args[1:])), own  # the states come grown from below
+
+    blocks = loaded.blocks
+    hooks = [blocks[after].register_forward_hook(output, prepend=True)]
+    hooks += [block.register_forward_pre_hook(inputs, with_kwargs=True) for block in list(blocks)[after + 1 :]]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
