@@ -1,7 +1,8 @@
 """Generate continuations, each row with edits of its own, many rows at a time.
 
 Rows are sorted by length and taken in batches under a token budget, padded on the left; a row that has ended leaves the
-batch. Greedy by default; with a temperature each row draws from the stream of its seed, so that what comes out
+batch. Rows of one prompt share the blocks below the first edit, and what all prompts begin with (a chat template's words)
+is read once for each way of editing it. Greedy by default; with a temperature each row draws from the stream of its seed, so that what comes out
 depends on neither the batch nor its neighbours (up to rounding of the arithmetic).
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,9 +22,10 @@ from arena.cache import Cost, digest
 from arena.contract import FairfightError
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel
-from arena.sharing import distinct, grown, untouched
+from arena.sharing import common, distinct, grown, untouched, whole
 
 TOKENS_IN_MEMORY = {"cpu": 12_288, "cuda": 131_072}  # of a batch, prompt and continuation: what keys and values take
+WORTH = 8  # tokens that all prompts begin with: fewer are not read apart
 LEAVE = 0.25  # share of rows that have ended before a batch is thinned out
 
 
@@ -176,7 +178,7 @@ class _Batch:
         rows = [*asks, *(asks[number] for number in led)]
         self.contexts = [ask.ids for ask in asks] + [asks[number].guide for number in led]
         self.per_row = [ask.edits for ask in rows]
-        _, self.real = left_padded(self.contexts, loaded.device)
+        self.real = torch.empty(0)
         self.edits = Edits(loaded, [ask.edits for ask in rows])
         self.bias = Bias([ask.bias for ask in asks], loaded.device)
         self.pull = torch.tensor([ask.pull for ask in asks], device=loaded.device)
@@ -188,8 +190,8 @@ class _Batch:
         self.cache: Any = None
 
     def run(self) -> list[list[int]]:
+        logits = self.read()
         with self.edits.at_work():
-            logits = self.read()
             for step in range(self.most):
                 chosen = self._choose(logits, step)
                 self._note(chosen)
@@ -199,6 +201,7 @@ class _Batch:
                 if len(left) <= (1 - LEAVE) * len(self.alive):
                     chosen = self._thin(left, chosen)
                 self.real = torch.nn.functional.pad(self.real, (0, 1), value=True)
+                self.edits.here(self.real[:, -1:], prompt=False)
                 logits = self._logits(chosen[:, None], self.real)
         return self.new
 
@@ -208,22 +211,45 @@ class _Batch:
 
     def read(self) -> torch.Tensor:
         """Logits after the prompts, [rows, vocabulary]; equal prompts are one up to the first block that is edited."""
-        self.edits.here(self.real, prompt=True)
         texts, rows = distinct(self.contexts)
         after = untouched(self.per_row, self.loaded.layers)
-        if after < 0 or len(texts) == len(rows):
-            return self._logits(left_padded(self.contexts, self.loaded.device)[0], self.real)
+        if after < 0:
+            texts, rows = self.contexts, list(range(len(self.contexts)))
+        head = self._head(texts, after)
+        tails, real = left_padded([text[head:] for text in texts], self.loaded.device)
+        real = torch.nn.functional.pad(real, (head, 0), value=True)
         which = torch.tensor(rows, device=self.loaded.device)
-        with grown(self.loaded, which, after):
-            logits = self._logits(*left_padded(texts, self.loaded.device))
+        self.real = real[which]
+        self.edits.here(self.real[:, head:], prompt=True)
+        with self.edits.at_work(), grown(self.loaded, which, after) if after >= 0 else nullcontext():
+            logits = self._logits(tails, real)
         for layer in self.cache.layers[: after + 1]:
             layer.batch_select_indices(which)
         return logits
 
+    def _head(self, texts: Sequence[Sequence[int]], after: int) -> int:
+        """Reads what all texts begin with, once for each of the rows' edits; how many tokens that was.
+
+        None where it would not pay, or where an edit or the model's attention looks at where in the text a token is.
+        """
+        length = min(common(texts), min(map(len, texts)) - 1)
+        numbers: dict[tuple[int, ...], int] = {}
+        kinds = [numbers.setdefault(tuple(map(id, edits)), len(numbers)) for edits in self.per_row]
+        if after < 0 or length < WORTH or 2 * len(numbers) > len(kinds) or not whole(self.loaded, self.per_row):
+            return 0
+        ways = Edits(self.loaded, [self.per_row[kinds.index(kind)] for kind in range(len(numbers))])
+        real = torch.ones(len(numbers), length, dtype=torch.bool, device=self.loaded.device)
+        ways.here(real, prompt=True)
+        nought = torch.zeros(len(numbers), dtype=torch.long, device=self.loaded.device)
+        with ways.at_work(), grown(self.loaded, nought, after):
+            self._logits(torch.tensor([list(texts[0][:length])], device=self.loaded.device), real[:1])
+        upper = torch.tensor(kinds, device=self.loaded.device)
+        for number, layer in enumerate(self.cache.layers):
+            layer.batch_select_indices(upper if number > after else upper.new_zeros(len(texts)))
+        return length
+
     def _logits(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Logits after the last token, [rows, vocabulary]; the head sees no other. `real` has all tokens up to it."""
-        if self.cache is not None:
-            self.edits.here(real[:, -tokens.shape[1] :], prompt=False)
         model = self.loaded.model
         with head_on_last(model):
             output = model(

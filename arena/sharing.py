@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from arena.interventions import Edit
+from arena.interventions import Edit, Prefix
 
 if TYPE_CHECKING:
     from arena.models import LoadedModel
@@ -26,6 +26,19 @@ def distinct(texts: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], list[
     places: dict[tuple[int, ...], int] = {}
     rows = [places.setdefault(tuple(text), len(places)) for text in texts]
     return list(places), rows
+
+
+def common(texts: Sequence[Sequence[int]]) -> int:
+    """How many tokens all texts begin with."""
+    return next((i for i, column in enumerate(zip(*texts, strict=False)) if len(set(column)) > 1), min(map(len, texts)))
+
+
+def whole(loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> bool:
+    """Whether a text may be read in two pieces with padding between: nothing asks where in it a token stands."""
+    config = loaded.model.config.get_text_config(decoder=True)
+    placed = any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "alibi"))
+    acting = [edit for edits in per_row for edit in edits if edit.strength]
+    return not placed and not any(edit.ends or edit.gate or isinstance(edit, Prefix) for edit in acting)
 
 
 @contextmanager

@@ -119,6 +119,41 @@ def test_rows_of_one_prompt_are_one_below_the_first_edit(
             assert generate(loaded, asks, 10) == together, case
 
 
+@pytest.mark.parametrize("name", ["", *OTHERS])
+def test_what_all_prompts_begin_with_is_read_once_for_each_edit(
+    name: str, tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the same is said; not where attention slides or an edit asks for a place in the text."""
+    loaded = other(tiny, name) if name else tiny
+    begins = [7, 9, 11, 13, 15, 17, 19, 21, 23, 25]
+    texts = [begins + row for row in ids]
+    rng = np.random.default_rng(5)
+    edits = [Add(layer=layer, vector=rng.normal(size=32).astype(np.float32), strength=3.0) for layer in (0, 1, 0, 1)]
+    pairs: list[tuple[Add, ...]] = [(edits[0],), (edits[1],), (edits[2], edits[3])]
+    asks = [Ask(text, pair) for pair in pairs for text in texts]
+    slides = name in {"Gemma2", "Mistral"}
+    for case, mine, split in (
+        ("adds", asks, not slides),
+        (
+            "ends",
+            [dataclasses.replace(ask, edits=tuple(dataclasses.replace(e, ends=2) for e in ask.edits)) for ask in asks],
+            False,
+        ),
+    ):
+        seen: list[tuple[int, ...]] = []
+        hook = loaded.blocks[1].register_forward_hook(lambda *a, seen=seen: seen.append(tuple(a[1][0].shape[:2])))
+        together = generate(loaded, mine, 10)
+        hook.remove()
+        longest = max(map(len, texts))
+        if split:
+            assert seen[:2] == [(3, 10), (12, longest - 10)], case
+        else:
+            assert seen[0] == (12, longest), case
+        with monkeypatch.context() as m:
+            m.setattr(generation, "untouched", lambda *_: -1)
+            assert generate(loaded, mine, 10) == together, case
+
+
 def test_batches_change_nothing(tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     asks = [Ask(row, seed=i) for i, row in enumerate(ids)]
     whole = {t: generate(tiny, asks, 10, temperature=t) for t in (0.0, 1.0)}
