@@ -1,9 +1,9 @@
 """Generate continuations, each row with edits of its own, many rows at a time.
 
 Rows are sorted by length and taken in batches under a token budget, padded on the left; a row that has ended leaves the
-batch. Rows of one prompt share the blocks below the first edit, and what all prompts begin with (a chat template's words)
-is read once for each way of editing it. Greedy by default; with a temperature each row draws from the stream of its seed, so that what comes out
-depends on neither the batch nor its neighbours (up to rounding of the arithmetic).
+batch. Rows of one prompt share the blocks below the first edit, and what all prompts begin with (a chat template's
+words) is read once for each way of editing it. Greedy by default; with a temperature each row draws from the stream of
+its seed, so that what comes out depends on neither the batch nor its neighbours (up to rounding of the arithmetic).
 """
 
 from __future__ import annotations
