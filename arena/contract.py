@@ -265,7 +265,7 @@ class Intervention:
     `rewrite` turns the user's words into others; `edits` (`arena.interventions`) change the residual stream while the
     model reads and writes; `bias` is added to the logits of the tokens that begin some words. With `guide`, the
     log-probabilities of each next token become p + pull (q - p), q those after the user's words as `guide` rewrites
-    them. Of several `draws` (at temperature 1 where the task has none) the selecting judge's favourite is the answer.
+    them. Of several `draws` (at temperature 1 where the task has none) the panel that selects takes one.
     `weights` are added to the model's own, by parameter; rows of other weights are answered apart.
     """
 

@@ -3,7 +3,7 @@
 The model's own answers to neutral instructions are read again under the intervention; the damage is the mean
 Kullback-Leibler divergence of the next token's distribution from the unsteered one, over the answers' tokens, in nats.
 A rewritten prompt stands before the same answer, so that prompting has its damage too. To take the best of n draws
-adds at most log n - (n - 1) / n nats per answer (Beirami et al. 2024), which is what is added.
+adds n - 1 - log n nats per answer where no two draws are alike, and less elsewhere; that much is added.
 """
 
 from __future__ import annotations
@@ -70,8 +70,12 @@ class Reread:
 
 
 def of_choice(draws: int) -> float:
-    """The bound on what choosing among draws adds to an answer's damage, in nats per token."""
-    return (math.log(draws) - (draws - 1) / draws) / TOKENS
+    """The most that choosing among draws adds to an answer's damage, in nats per token.
+
+    A draw's rank u is uniform; the best of n has density n u^(n - 1), so KL(one || best) = n - 1 - log n. (The other
+    way round it is log n - (n - 1) / n, Beirami et al. 2024.)
+    """
+    return (draws - 1 - math.log(draws)) / TOKENS
 
 
 @torch.inference_mode()
@@ -125,7 +129,7 @@ def _logits(
 ) -> torch.Tensor:
     """Logits before each token of the answers, [rows, tokens, vocabulary]; equal texts are one up to the first edit."""
     _, rows = distinct([[*p, *a] for p, a in zip(prompts, answers.tolist(), strict=True)])
-    after = untouched(edits, loaded.layers)
+    after = untouched(loaded, edits)
     shared = after >= 0 and max(rows) + 1 < len(rows)
     few = [rows.index(text) for text in range(max(rows) + 1)] if shared else list(range(len(rows)))
     which = torch.tensor(rows if shared else few, device=loaded.device)

@@ -93,9 +93,7 @@ def generate(
 @torch.inference_mode()
 def first_logprobs(loaded: LoadedModel, asks: Sequence[Ask]) -> np.ndarray:
     """Log-probabilities of the first token of each continuation under its edits, [n, vocabulary] float32."""
-    batch = _Batch(loaded, asks, most=1, least=0, temperature=0.0)
-    with batch.edits.at_work():
-        return np.asarray(batch.read().log_softmax(-1).cpu())
+    return np.asarray(_Batch(loaded, asks, most=1, least=0, temperature=0.0).read().log_softmax(-1).cpu())
 
 
 def passed(ask: Ask, new: int) -> int:
@@ -212,7 +210,7 @@ class _Batch:
     def read(self) -> torch.Tensor:
         """Logits after the prompts, [rows, vocabulary]; equal prompts are one up to the first block that is edited."""
         texts, rows = distinct(self.contexts)
-        after = untouched(self.per_row, self.loaded.layers)
+        after = untouched(self.loaded, self.per_row)
         if after < 0:
             texts, rows = self.contexts, list(range(len(self.contexts)))
         head = self._head(texts, after)

@@ -53,6 +53,11 @@ class Panel(Protocol):
 class Judge(Protocol):
     """A choice of conf/judge."""
 
+    @property
+    def apart(self) -> bool:
+        """Whether another panel scores than the one that selects."""
+        ...
+
     def identity(self) -> Mapping[str, Any]:
         """What changes its judgements."""
         ...
@@ -80,6 +85,7 @@ class Offline:
     """
 
     VERSION = 1
+    apart = True
 
     def identity(self) -> Mapping[str, Any]:
         from arena import assets

@@ -52,6 +52,10 @@ class EndpointJudge:
         self.key = key
         self.selects = selects
 
+    @property
+    def apart(self) -> bool:
+        return self.selects == "offline"
+
     def identity(self) -> Mapping[str, Any]:
         return {
             "name": f"endpoint {self.model}",

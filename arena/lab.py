@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arena.cache import Shelf
     from arena.dictionary import Dictionary
     from arena.endpoint import Asked, Endpoint
+    from arena.interventions import Edit
     from arena.judging import Judge
     from arena.training import Trainee
     from arena.tuning import Tuner
@@ -310,14 +311,13 @@ class Lab:
         self.meter.check()
         return found
 
-    def next_tokens(self, prompts: Sequence[str], intervention: Intervention) -> np.ndarray:
-        """Log-probabilities of the first token of the answer to each user's turn, [n, vocabulary] float32."""
+    def next_tokens(self, prompts: Sequence[str], edits: Sequence[Edit] = ()) -> np.ndarray:
+        """Log-probabilities of the first token of the answer to each user's turn under edits, [n, vocabulary]."""
         from arena.generation import Ask, first_logprobs
 
         with self.meter.door():
             reader, start = self._reader, time.perf_counter()
-            turns = [intervention.rewrite(p) if intervention.rewrite else p for p in prompts]
-            asks = [Ask(reader.ids(turn, chat=True), intervention.edits) for turn in turns]
+            asks = [Ask(reader.ids(prompt, chat=True), edits) for prompt in prompts]
             found: np.ndarray = first_logprobs(reader.loaded, asks)
             self.meter.train(sum(len(ask.ids) for ask in asks), self.layers, 0, time.perf_counter() - start, 0)
         self.meter.check()

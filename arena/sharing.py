@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from arena.models import LoadedModel
 
 
-def untouched(per_row: Sequence[Sequence[Edit]], layers: int) -> int:
+# Architectures whose blocks are known to take this, by tests/arena/test_generation.py; others read every row by itself.
+KNOWN = frozenset(
+    {"llama", "mistral", "gemma", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi", "gpt_neox", "gpt2", "opt"}
+)
+
+
+def untouched(loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> int:
     """The last block up to which all rows compute the same of the same tokens (its output may be edited); -1: none."""
+    if loaded.model.config.get_text_config(decoder=True).model_type not in KNOWN:
+        return -1
     acting = [edit for edits in per_row for edit in edits if edit.strength]
     last = [edit.layer - bool(edit.module) for edit in acting]
-    return min([*last, *(edit.gate.layer for edit in acting if edit.gate is not None), layers - 1])
+    return min([*last, *(edit.gate.layer for edit in acting if edit.gate is not None), loaded.layers - 1])
 
 
 def distinct(texts: Sequence[Sequence[int]]) -> tuple[list[Sequence[int]], list[int]]:
@@ -36,9 +44,9 @@ def common(texts: Sequence[Sequence[int]]) -> int:
 def whole(loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> bool:
     """Whether a text may be read in two pieces with padding between: nothing asks where in it a token stands."""
     config = loaded.model.config.get_text_config(decoder=True)
-    placed = any(getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size", "alibi"))
     acting = [edit for edits in per_row for edit in edits if edit.strength]
-    return not placed and not any(edit.ends or edit.gate or isinstance(edit, Prefix) for edit in acting)
+    slides = bool(getattr(config, "sliding_window", None))
+    return not slides and not any(edit.ends or edit.gate or isinstance(edit, Prefix) for edit in acting)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Linear maps that write to the residual stream, by their names in the blocks of several architectures.
 ATTENTION = ("self_attn.o_proj", "self_attn.out_proj", "attention.dense")
-MLP = ("mlp.down_proj", "mlp.dense_4h_to_h", "fc2")
+MLP = ("mlp.down_proj", "mlp.dense_4h_to_h")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from baselines.prompt_steering import PromptSteering
 
 
 class BestOfN(PromptSteering):
-    """`n` answers drawn at temperature 1, of which the judge that selects trials likes one best.
+    """`n` answers drawn at temperature 1, of which the panel that selects trials finds one best.
 
     The instruction asks for the concept by a `template` of `prompt_steering`; with template `none` nothing is asked,
-    and choosing is all. The judge that scores is another. Learns nothing from the n training texts but the examples
-    that it shows; every answer costs n of them, and n judgements. Source: rejection sampling, best-of-n (Stiennon et
-    al. 2020).
+    and choosing is all. The panel chooses by concept and relevance, for its fluency is that of the panel that scores;
+    trials are judged by one draw each. Where both panels are one, or a program checks answers, this cannot take part.
+    Learns nothing from the n training texts but the examples that it shows; every answer costs n of them, and n
+    judgements. Source: rejection sampling, best-of-n (Stiennon et al. 2020).
     """
 
     meta = ContenderMeta("best_of_n", version=1, family="baseline", access=("description", "labels", "judge"))
@@ -24,6 +25,6 @@ class BestOfN(PromptSteering):
         self.n = n
 
     def steer(self, strength: float) -> Intervention:
-        if self.n < 1:
-            raise FairfightError(f"n={self.n} answers cannot be; give 1 or more.")
+        if not isinstance(self.n, int) or self.n < 1:
+            raise FairfightError(f"n={self.n!r} answers cannot be; give a whole number from 1 upwards.")
         return dataclasses.replace(super().steer(strength), draws=self.n)

@@ -18,8 +18,9 @@ class FullFinetuneSteering:
     """All weights but the embeddings are trained to make the texts of the concept likely as answers.
 
     Loss: mean negative log-likelihood of the positive training answers given their instructions; AdamW at `lr` for
-    `epochs`. What was learned is kept as changes of the weights in half precision: so much memory for every concept. It
-    has no strength. Source: supervised finetuning (SFT) of AxBench (Wu et al. 2025).
+    `epochs`, in single precision. What was learned is kept as changes of the weights in half precision: so much memory
+    for every concept and every trial of another `lr`. It has no strength. Source: supervised finetuning (SFT) of
+    AxBench (Wu et al. 2025).
     """
 
     meta = ContenderMeta(
@@ -36,7 +37,7 @@ class FullFinetuneSteering:
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         tuner, said = lab.tuner(frozen=False), spoken(train)
-        tuner.model.requires_grad_(True)
+        tuner.model.float().requires_grad_(True)  # in half precision small steps are lost
         tuner.model.get_input_embeddings().requires_grad_(False)
         trained = {name: p for name, p in tuner.model.named_parameters() if p.requires_grad}
         tuner.optimise(
@@ -46,7 +47,7 @@ class FullFinetuneSteering:
         )  # fmt: skip
         before = dict(tuner.loaded.model.named_parameters())
         self.weights_: dict[str, np.ndarray] = {
-            name: (p.detach() - before[name]).half().cpu().numpy() for name, p in trained.items()
+            name: (p.detach() - before[name].float()).half().cpu().numpy() for name, p in trained.items()
         }
         return self
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from arena.contract import Brief, ContenderMeta, Dialogue, Examples, Intervention, Sites
+from arena.contract import Brief, ContenderMeta, Dialogue, Examples, FairfightError, Intervention, Sites
 from arena.tuning import spoken
 from baselines.prompt_steering import TEMPLATES, asking
 
@@ -39,6 +39,8 @@ class PromptSearch:
         return frozenset()
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if self.texts < 1 or self.written < 0:
+            raise FairfightError(f"texts={self.texts}, written={self.written} cannot be; give 1 and 0 or more.")
         said, concept = spoken(train)[: self.texts], brief.concept.rstrip(".")
 
         def worth(template: str, request: str) -> float:

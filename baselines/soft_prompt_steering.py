@@ -40,6 +40,8 @@ class SoftPromptSteering:
         return frozenset()
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if self.tokens < 1:
+            raise FairfightError(f"A soft prompt of {self.tokens} tokens is none; give 1 or more.")
         tuner = lab.tuner()
         said = [Dialogue(self._held(one.prompt), one.answer) for one in spoken(train)]
         self.after_ = self._after(tuner, said)
@@ -60,7 +62,7 @@ class SoftPromptSteering:
         return Intervention((Prefix(vectors=self.vectors_, after=self.after_),), rewrite=self._held)
 
     def _held(self, text: str) -> str:
-        """A user's turn with places for the learned tokens."""
+        """A user's turn with places for the learned tokens (and more, where a place takes several tokens)."""
         return f"{' '.join([PLACE] * self.tokens)}\n\n{text}"
 
     def _after(self, tuner: Tuner, said: list[Dialogue]) -> int:

@@ -74,6 +74,7 @@ class JudgeAgreementConfig:
     regime: Regime = MISSING
     judge: dict[str, Any] = MISSING
     panel: str = "scores"  # scores | selects
+    recorded: str | None = None  # the name of the judge that scored the records; None: there is one
     store: str = "runs"
     out: str | None = None  # folder of agreement.{md,json}; None: <store>/agreement
     half: str = "public"

@@ -48,7 +48,7 @@ def levels(scores: np.ndarray) -> np.ndarray:
 def weighted_kappa(a: np.ndarray, b: np.ndarray) -> float | None:
     """Cohen's kappa of ratings [n] with quadratic weights (Cohen 1968); None where both never vary."""
     disagreed = float(((a - b) ** 2).mean()) if len(a) else 0.0
-    by_chance = float(((a[:, None] - b[None, :]) ** 2).mean()) if len(a) else 0.0
+    by_chance = float(a.var() + b.var() + (a.mean() - b.mean()) ** 2) if len(a) else 0.0
     return 1 - disagreed / by_chance if by_chance else None
 
 

@@ -31,10 +31,22 @@ PANELS = {"scores": SCORES, "selects": SELECTS}
 def command(overrides: list[str]) -> int:
     """Rates again, compares, prints a table and writes it beside the rows as JSON."""
     config = composed("judge_agreement", overrides)
+    for group in ("task", "judge", "model"):
+        empty = [name for name, value in config[group].items() if value == "???"]
+        if empty:
+            raise FairfightError(f"{group}.{empty[0]} has no value; give {group}.{empty[0]}=...")
     if config["panel"] not in PANELS:
         raise FairfightError(f"Unknown panel={config['panel']!r}; choose one of {', '.join(PANELS)}.")
     column = _column(config)
     records = _records(config, column)
+    told = sorted({str((record.cell.judge or {}).get("name")) for record in records})
+    if len(told) > 1 and config["recorded"] is None:
+        raise FairfightError(
+            f"These records were scored by several judges; say which with recorded=: {', '.join(told)}."
+        )
+    records = [r for r in records if config["recorded"] in (None, str((r.cell.judge or {}).get("name")))]
+    if not records:
+        raise FairfightError(f"No record was scored by recorded={config['recorded']!r}; there are: {', '.join(told)}.")
     seeds = sorted({record.cell.seed for record in records})
     both = [pair for seed in seeds for pair in _rated(column, [r for r in records if r.cell.seed == seed], config)]
     names = [name for name, first, _ in both for _ in first.id]
@@ -48,9 +60,9 @@ def command(overrides: list[str]) -> int:
     out = Path(config["out"] or Path(config["store"]) / "agreement").expanduser()
     out.mkdir(parents=True, exist_ok=True)
     (out / "agreement.md").write_text(table + "\n")
-    told = {"judge": config["judge"], "panel": config["panel"], "records": [record.key for record in records]}
-    told |= {name: dataclasses.asdict(each) for name, each in found.items()}
-    (out / "agreement.json").write_text(json.dumps(told, indent=1))
+    report = {"judge": config["judge"], "panel": config["panel"], "records": [record.key for record in records]}
+    report |= {name: dataclasses.asdict(each) for name, each in found.items()}
+    (out / "agreement.json").write_text(json.dumps(report, indent=1))
     return 0
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from arena.contract import Brief, ContenderMeta, Examples, Intervention, Pooling
+from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Pooling
 from arena.probing import push
 from arena.selection import Coded
 
@@ -39,6 +39,8 @@ class SaeDiffInMeans(Coded):
         self.k = k
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if self.k < 1:
+            raise FairfightError(f"k={self.k} latents point nowhere; give 1 or more.")
         codes, own = self.codes(train, lab), train.truth == 1
         code = lab.dictionary(self.dictionary)
         self.block_, decoder = code.layer, code.W_dec.float().cpu().numpy()

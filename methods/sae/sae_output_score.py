@@ -43,6 +43,8 @@ class SaeOutputScore(Coded):
         self.factor = factor
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if self.candidates < 1 or self.tokens < 1:
+            raise FairfightError(f"candidates={self.candidates}, tokens={self.tokens} cannot be; give 1 or more.")
         codes = self.codes(train, lab)
         tried = ranked(codes, train.truth, len(brief.classes), signed=False)[0][1, : self.candidates]
         if not len(tried):
@@ -50,11 +52,11 @@ class SaeOutputScore(Coded):
         self.dictionary_ = lab.dictionary(self.dictionary)
         largest = codes[:, tried].toarray().max(0)
         tokens = lab.promoted(self.dictionary_.W_dec[tried].float().cpu().numpy(), self.tokens)
-        before = _weighted(lab.next_tokens(NEUTRAL, Intervention()))
+        before = _weighted(lab.next_tokens(NEUTRAL))
         made = [
             amplified(self.dictionary_, int(i), self.factor * float(a)) for i, a in zip(tried, largest, strict=True)
         ]
-        after = [_weighted(lab.next_tokens(NEUTRAL, done)) for done in made]
+        after = [_weighted(lab.next_tokens(NEUTRAL, done.edits)) for done in made]
         rises = [(told[:, own].max(1) - before[:, own].max(1)).mean() for told, own in zip(after, tokens, strict=True)]
         best = int(np.argmax(rises))
         self.latent_, self.largest_, self.rises_ = int(tried[best]), float(largest[best]), np.array(rises)

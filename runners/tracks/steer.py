@@ -8,14 +8,14 @@ does, nor what every trial does to answers that have nothing to do with what is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from arena.contract import Budget, Examples, FairfightError, Intervention, Part, Sites, Steerer, Text
-from arena.judging import SCORES, SELECTS, Panel
+from arena.judging import CONCEPT, RELEVANCE, SCORES, SELECTS, Panel
 from arena.lab import Lab
 from results.record import Steered, canonical
 from results.steering import harmonic
@@ -45,6 +45,7 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         interventions = _interventions(contender, settings, parts, lab)
     with lab.meter.phase("judge", counts=False):
         panels = [_panel(SELECTS, parts, selection, lab), _panel(SCORES, parts, asked, lab)]
+    _refuse_oracle(interventions, parts, lab)
     trials = range(len(settings))
     tried = [[interventions[trial][part] for trial in trials] for part in range(len(parts))]
     with lab.meter.phase("selection"):
@@ -55,8 +56,10 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         damage = [lab.damage(made).tolist() for made in interventions]
     scores = [_part_scores(rows, parts) for rows in rated]
     chosen = [_choice(settings, [scores[trial][part] for trial in trials]) for part in range(len(parts))]
-    with lab.meter.phase("query"):
-        test = _answers(parts, asked, [[tried[part][trial]] for part, trial in enumerate(chosen)], lab)
+    with lab.meter.phase("query"):  # what chooses among draws is the contender's own work
+        several = any(each.draws > 1 for of_part in tried for each in of_part)
+        chooser = _chooser(parts, asked, lab) if several else None
+        test = _answers(parts, asked, [[tried[part][trial]] for part, trial in enumerate(chosen)], lab, chooser)
     with lab.meter.phase("untuned", counts=False):
         others = [part for part, trial in enumerate(chosen) if trial]  # the rest answered with trial 1
         fresh = _answers(
@@ -64,6 +67,7 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
             [asked[part] for part in others],
             [[tried[part][0]] for part in others],
             lab,
+            chooser,
         )
         untuned = [dict(zip(others, fresh, strict=True)).get(part, test[part]) for part in range(len(parts))]
     with lab.meter.phase("judge", counts=False):
@@ -116,18 +120,22 @@ def _panel(which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: La
 
 
 def _answers(
-    parts: Sequence[Part], asked: Sequence[Examples], options: Sequence[Sequence[Intervention]], lab: Lab
+    parts: Sequence[Part],
+    asked: Sequence[Examples],
+    options: Sequence[Sequence[Intervention]],
+    lab: Lab,
+    chooser: Chooser | None = None,
 ) -> list[list[list[str]]]:
     """The answers to each part's prompts under each of its interventions, all in one call per way of drawing.
 
-    Of an intervention's several draws the selecting panel's favourite is taken, and the panel's work is charged.
+    Of an intervention's several draws `chooser` takes one; without it there is one only.
     """
     rows = [
         _Row(number, option, row, draw)
         for number in range(len(parts))
         for option, made in enumerate(options[number])
         for row in range(len(asked[number]))
-        for draw in range(made.draws)
+        for draw in range(made.draws if chooser else 1)
     ]
     said: dict[_Row, str] = {}
     ways = {row: _way(parts[row.part], options[row.part][row.option]) for row in rows}
@@ -141,23 +149,49 @@ def _answers(
             seeds=[_stream(asked[row.part].ids[row.row], row.draw) for row in some],  # the same for all contenders
         )
         said |= dict(zip(some, answers, strict=True))
-    rivals = [row for row in rows if options[row.part][row.option].draws > 1]
     worth = dict.fromkeys(rows, 0.0)
-    if rivals:
-        panel = _panel(SELECTS, parts, asked, lab)
+    rivals = [row for row in rows if options[row.part][row.option].draws > 1]
+    if chooser and rivals:
         prompts = [asked[row.part].prompts[row.row] for row in rivals]
-        rated = harmonic(panel.rate([row.part for row in rivals], prompts, [said[row] for row in rivals]))
-        worth |= dict(zip(rivals, np.nan_to_num(rated).tolist(), strict=True))
+        found = chooser([parts[row.part].name for row in rivals], prompts, [said[row] for row in rivals])
+        worth |= dict(zip(rivals, found.tolist(), strict=True))
+    best: dict[_Row, _Row] = {}
+    for row in rows:  # the first of equals
+        place = row._replace(draw=0)
+        if place not in best or worth[row] > worth[best[place]]:
+            best[place] = row
     return [
         [
-            [
-                said[max((_Row(number, option, row, draw) for draw in range(made.draws)), key=lambda r: worth[r])]
-                for row in range(len(asked[number]))
-            ]
-            for option, made in enumerate(options[number])
+            [said[best[_Row(number, option, row, 0)]] for row in range(len(asked[number]))]
+            for option in range(len(of_part))
         ]
-        for number in range(len(parts))
+        for number, of_part in enumerate(options)
     ]
+
+
+Chooser = Callable[[Sequence[str], Sequence[str], Sequence[str]], np.ndarray]  # parts' names, prompts, answers -> [n]
+
+
+def _chooser(parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Chooser:
+    """What the panel that selects thinks of answers to the test; its fluency is the other panel's, and left out."""
+    panel, place = _panel(SELECTS, parts, asked, lab), {part.name: number for number, part in enumerate(parts)}
+
+    def worth(names: Sequence[str], prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
+        rated = panel.rate([place[name] for name in names], prompts, answers)
+        with np.errstate(divide="ignore"):
+            return np.nan_to_num(2 / (1 / np.asarray(rated[CONCEPT]) + 1 / np.asarray(rated[RELEVANCE])))
+
+    return worth
+
+
+def _refuse_oracle(made: Sequence[Sequence[Intervention]], parts: Sequence[Part], lab: Lab) -> None:
+    """Who chooses among draws must not be who scores."""
+    several = any(each.draws > 1 for of_trial in made for each in of_trial)
+    if several and (any(part.check for part in parts) or (lab.judge is not None and not lab.judge.apart)):
+        raise FairfightError(
+            "A contender that draws several answers cannot take part here: what would choose among them (a program, or "
+            "a judge that selects and scores) is what scores them; leave it out."
+        )
 
 
 class _Row(NamedTuple):

@@ -72,13 +72,12 @@ def test_rows_are_taken_some_at_a_time(lab: Lab, monkeypatch: pytest.MonkeyPatch
 
 
 def test_choosing_among_draws_adds_its_bound(lab: Lab) -> None:
-    """For a continuous score the best of n is distributed as n F^(n-1) dF, whose divergence is log n - (n - 1) / n."""
-    n, grid = 5, np.linspace(0, 1, 200_001)[1:]
-    density = n * grid ** (n - 1)
-    exact = float(np.trapezoid(density * np.log(density), grid))
+    """KL(one draw || best of n), of draws in 4,000 bins by their rank."""
+    n, edges = 5, np.linspace(0, 1, 4_001)
+    exact = float(np.sum(np.diff(edges) * np.log(np.diff(edges) / np.diff(edges**n))))
     one, best = lab.damage([Intervention(), Intervention(draws=n)])
     assert one == 0
-    assert best * TOKENS == pytest.approx(exact, rel=1e-4)
+    assert best * TOKENS == pytest.approx(exact, rel=1e-3)
 
 
 def test_equal_texts_are_read_once_below_the_first_edit(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,6 +68,8 @@ Opinion = Callable[[int, int, str, float], float]  # panel, part, word, strength
 class Told:
     """A judge of a mind of its own."""
 
+    apart = True
+
     def __init__(self, opinion: Opinion) -> None:
         self.opinion = opinion
         self.rated: list[tuple[int, str]] = []  # panel, prompt
@@ -269,41 +271,77 @@ class Drawer(Talker):
         return replace(super().steer(strength), draws=4)
 
 
-def test_the_best_of_several_draws_is_the_selecting_judge_s(
-    parts: list[Part], lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The answer of each prompt is the draw that the panel that selects likes best, whatever the other one says."""
-    plain = echo.generate
+@pytest.fixture
+def numbered(lab: Lab, echo: Echo, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[int]]:
+    """Draws end on a number; those of each prompt."""
+    plain, drawn = echo.generate, {}
 
-    def numbered(prompts: Any, interventions: Any, most: int, *, temperature: float, seeds: Any, **_: Any) -> list[str]:
+    def generate(prompts: Any, interventions: Any, most: int, *, temperature: float, seeds: Any, **_: Any) -> list[str]:
         assert temperature == 1.0
         said = plain(prompts, interventions, most, temperature=temperature, seeds=seeds)
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            drawn.setdefault(prompt, []).append(seed % 97)
         return [f"{answer} {seed % 97}" for answer, seed in zip(said, seeds, strict=True)]
 
-    monkeypatch.setattr(lab, "generate", numbered)
-    judge = Told(flat)
-    monkeypatch.setattr(judge, "panel", lambda which, *_: Marks(which))
+    monkeypatch.setattr(lab, "generate", generate)
+    return drawn
+
+
+def marked(lab: Lab, parts: list[Part], grid: Mapping[str, list[Any]], opinion: Opinion = flat) -> Outcome:
+    judge = Told(opinion)
+    judge.panel = lambda which, *_: Marks(which, opinion)  # type: ignore[method-assign]
     lab.judge = judge
-    out = steer.run(Contender("drawer", Drawer, {"word": "a"}, {}, {}), BUDGET, parts, "public", lab)
-    asked = [(part, row) for part in parts for row in range(len(part.public))]
-    drawn: dict[str, list[int]] = {}
-    for prompt, _, _, _, seed in echo.asked:
-        drawn.setdefault(prompt, []).append(seed % 97)
-    for (part, row), answer in zip(asked, out.test.answer, strict=True):
-        seeds = drawn[part.public.prompts[row]]
-        assert len(set(seeds)) == len(seeds) == 4
-        assert int(answer.split()[-1]) == max(seeds)
+    return steer.run(Contender("drawer", Drawer, {"word": "a"}, grid, {}), BUDGET, parts, "public", lab)
+
+
+def test_the_best_of_several_draws_is_the_selecting_panel_s(
+    parts: list[Part], lab: Lab, numbered: dict[str, list[int]]
+) -> None:
+    """The answer of each prompt is the draw that the panel that selects likes best, whatever the other one says; what
+    the two have in common, fluency, has no voice; and a trial is judged by one draw, for who chose cannot judge."""
+    out = marked(lab, parts, {})
+    assert isinstance(out.test, Steered) and isinstance(out.dev, Steered)
+    for prompt, answer in zip(out.test.prompt, out.test.answer, strict=True):
+        assert len(set(numbered[prompt])) == len(numbered[prompt]) == 4
+        assert int(answer.split()[-1]) == max(numbered[prompt])
+    assert all(len(numbered[prompt]) == 1 for prompt in out.dev.prompt)
+
+
+def test_untuned_draws_are_chosen_among_as_the_others_are(
+    parts: list[Part], lab: Lab, numbered: dict[str, list[int]]
+) -> None:
+    """Where one part chose another trial than the first, the panel is still that of all parts."""
+    out = marked(lab, parts, {"word": ["a", "b"]}, lambda _, part, word, __: 0.9 if (part, word) == (1, "b") else 0.4)
+    assert out.chosen == [0, 1]
+    assert isinstance(out.untuned, Steered)
+    for prompt, answer in zip(out.untuned.prompt, out.untuned.answer, strict=True):
+        assert answer.split("|")[1].split()[0] == "a"
+        assert int(answer.split()[-1]) == max(numbered[prompt])
+
+
+def test_who_scores_does_not_choose_among_draws(
+    parts: list[Part], lab: Lab, numbered: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = [replace(part, check=lambda text: 1.0) for part in parts]
+    with pytest.raises(FairfightError, match="is what scores them; leave it out"):
+        marked(lab, checked, {})
+    monkeypatch.setattr(Told, "apart", False)
+    with pytest.raises(FairfightError, match="is what scores them; leave it out"):
+        marked(lab, parts, {})
 
 
 class Marks:
-    """The panel that selects likes large numbers at an answer's end, the other one small ones."""
+    """The panel that selects likes large numbers at an answer's end and the other one small ones; fluency is none."""
 
-    def __init__(self, which: int) -> None:
-        self.sign = 1 if which == SELECTS else -1
+    def __init__(self, which: int, opinion: Opinion) -> None:
+        self.which, self.opinion = which, opinion
 
     def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> Any:
-        marks = np.array([0.5 + self.sign * int(answer.split()[-1]) / 200 for answer in answers])
-        return dict.fromkeys(PARTS, marks)
+        ends = np.array([int(answer.split()[-1]) for answer in answers])
+        words = [answer.split("|")[1].split()[0] for answer in answers]
+        liked = np.array([self.opinion(self.which, part, word, 1.0) for part, word in zip(parts, words, strict=True)])
+        mark = liked + (1 if self.which == SELECTS else -1) * ends / 2000
+        return {"concept": mark, "relevance": np.ones(len(ends)), "fluency": 1 - ends / 100}
 
     def report(self) -> dict[str, Any]:
         return {}
@@ -548,6 +586,17 @@ def test_judges_agree_with_themselves_and_less_with_another_panel(
     assert other["concept"]["second"] != pytest.approx(same["concept"]["second"], abs=1e-5)
     assert cli.main(["judge-agreement", *words, "half=lockbox"]) == 1
     assert "has answers of this model to toy; give task, model, regime" in capsys.readouterr().err
+    root = Path(next(o for o in words if o.startswith("store=")).removeprefix("store="))
+    both, one = Store(root.parent / f"{root.name}-both"), records["caa"]
+    other_judge = replace(one.cell, judge={**(one.cell.judge or {}), "name": "another"})
+    for record in (one, replace(one, cell=other_judge, key=key(other_judge))):
+        both.save(record, False)
+    mixed = [word if not word.startswith("store=") else f"store={both.root}" for word in words]
+    assert cli.main(["judge-agreement", *mixed]) == 1
+    assert "scored by several judges; say which with recorded=: another, offline" in capsys.readouterr().err
+    assert cli.main(["judge-agreement", *mixed, "recorded=offline"]) == 0
+    assert cli.main(["judge-agreement", *mixed, "judge=openai"]) == 1
+    assert "judge.model has no value; give judge.model=..." in capsys.readouterr().err
     assert cli.main(["judge-agreement", *words, "panel=third"]) == 1
     assert "Unknown panel='third'; choose one of scores, selects." in capsys.readouterr().err
 
