@@ -119,8 +119,8 @@ def remembered(
     if missing:
         start = time.perf_counter()
         new = generate(reader.loaded, list(missing.values()), most, least=least, temperature=temperature)
-        passed = sum(len(ask.ids) + len(ids) for ask, ids in zip(missing.values(), new, strict=True))
-        cost = Cost(passed * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
+        tokens = sum(passed(ask, len(ids)) for ask, ids in zip(missing.values(), new, strict=True))
+        cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
         fresh = {
             row: np.array([len(ids), *ids] + [0] * (most - len(ids)), np.int32)
             for row, ids in zip(missing, new, strict=True)

@@ -122,14 +122,14 @@ def damage(table: Table, metric: str, width: float) -> Figure:
 Kind = Callable[[Table, str, float], Figure]
 KINDS: dict[str, Kind] = {"scores": scores, "cost": cost, "damage": damage}
 AGGREGATES = ("cost", "damage")  # kinds that show means over all tasks
+TRACKS = {"damage": "steer"}  # kinds that one track alone has
 MAIN = "main"  # as a metric: the one that ranks the board
 
 
 def shows(kind: str, table: Table, metric: str) -> bool:
     """Whether a board has what a figure shows."""
     wanted = table.main if metric == MAIN else metric
-    able = kind != "damage" or table.board.track == "steer"
-    return able and any(s.metric == wanted and (s.task == "all" or kind not in AGGREGATES) for s in table.scores)
+    return any(s.metric == wanted and (s.task == "all" or kind not in AGGREGATES) for s in table.scores)
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:

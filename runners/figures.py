@@ -23,6 +23,8 @@ def command(overrides: list[str]) -> int:
         _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *figures.TITLES])
         for table in tables:
             b = table.board
+            if figures.TRACKS.get(spec["kind"], b.track) != b.track:
+                continue
             if not figures.shows(spec["kind"], table, spec["metric"]):
                 print(
                     f"{name}: the {b.track} board of {b.model}, regime {b.regime}, has nothing of metric="
