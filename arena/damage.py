@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from arena.activations import token_bar
-from arena.generation import Bias, guided, head_on_last, left_padded
+from arena.generation import Ask, Bias, guided, head_on_last, left_padded, passed
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel, reweighted
 from arena.sharing import distinct, grown, untouched
@@ -39,18 +39,11 @@ ROWS = 32  # at a time: the distributions are as wide as the vocabulary
 
 @dataclass(frozen=True)
 class Reread:
-    """Token ids of a prompt as it is and as an intervention rewrites it, of the answer, and what is done besides.
-
-    `guide` and `pull` are as in `arena.generation.Ask`.
-    """
+    """Token ids of a prompt as it is and of the model's own answer, and what an intervention asks instead."""
 
     plain: Sequence[int]
-    steered: Sequence[int]
     answer: Sequence[int]
-    edits: Sequence[Edit]
-    bias: Mapping[int, float]
-    guide: Sequence[int] = ()
-    pull: float = 0.0
+    ask: Ask
 
     @property
     def told(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -58,15 +51,9 @@ class Reread:
         return tuple(self.plain), tuple(self.answer)
 
     @property
-    def passed(self) -> int:
-        """Tokens that pass the model under the intervention."""
-        return sum(len(ids) + len(self.answer) for ids in (self.steered, self.guide) if ids)
-
-    @property
     def nothing(self) -> bool:
         """Whether nothing is done."""
-        edited = any(edit.strength for edit in self.edits) or any(self.bias.values())
-        return not edited and not (self.guide and self.pull) and list(self.steered) == list(self.plain)
+        return self.ask.plain and list(self.ask.ids) == list(self.plain)
 
 
 def of_choice(draws: int) -> float:
@@ -81,15 +68,16 @@ def of_choice(draws: int) -> float:
 @torch.inference_mode()
 def divergences(
     loaded: LoadedModel, rows: Sequence[Reread], weights: Mapping[str, np.ndarray] | None = None
-) -> list[float]:
-    """Mean KL(unsteered || steered) per token of each answer, in nats; answers are of equal length.
+) -> tuple[np.ndarray, int]:
+    """Mean KL(unsteered || steered) per token of each answer, [n] in nats, and the tokens that passed the model.
 
-    `weights` are added to the steered model's.
+    Answers are of equal length. `weights` are added to the steered model's.
     """
     found = np.zeros(len(rows))
     acting = [i for i, row in enumerate(rows) if weights is not None or not row.nothing]
     unsteered = list({rows[i].told: rows[i] for i in acting}.values())
-    total = sum(rows[i].passed for i in acting) + sum(len(p) + len(a) for p, a in {row.told for row in unsteered})
+    costs = {i: passed(rows[i].ask, len(rows[i].answer)) for i in acting}
+    total = sum(costs.values()) + sum(len(ids) for row in unsteered for ids in row.told)
     with token_bar(total, f"rereading with {loaded.name}") as bar:
         before: dict[Any, torch.Tensor] = {}
         for start in range(0, len(unsteered), ROWS):
@@ -102,11 +90,11 @@ def divergences(
             some = [rows[i] for i in mine]
             with reweighted(loaded, weights):
                 steered = _steered(loaded, some, _answers(some, loaded))
-            Bias([row.bias for row in some], loaded.device).add(steered, range(len(some)))
+            Bias([row.ask.bias for row in some], loaded.device).add(steered, range(len(some)))
             was = torch.stack([before[row.told] for row in some])
             found[mine] = (was.exp() * (was - steered.log_softmax(-1))).sum(-1).mean(1).cpu()
-            bar.update(sum(row.passed for row in some))
-    return found.tolist()
+            bar.update(sum(costs[i] for i in mine))
+    return found, total
 
 
 def _answers(rows: Sequence[Reread], loaded: LoadedModel) -> torch.Tensor:
@@ -115,11 +103,12 @@ def _answers(rows: Sequence[Reread], loaded: LoadedModel) -> torch.Tensor:
 
 def _steered(loaded: LoadedModel, rows: Sequence[Reread], answers: torch.Tensor) -> torch.Tensor:
     """Logits before each of the answers' tokens under edits and guides."""
-    found = _logits(loaded, [row.steered for row in rows], answers, [row.edits for row in rows])
-    led = [i for i, row in enumerate(rows) if row.guide]
+    asks = [row.ask for row in rows]
+    found = _logits(loaded, [ask.ids for ask in asks], answers, [ask.edits for ask in asks])
+    led = [i for i, ask in enumerate(asks) if ask.guided]
     if led:
-        asked = _logits(loaded, [rows[i].guide for i in led], answers[led], [rows[i].edits for i in led])
-        pull = torch.tensor([rows[i].pull for i in led], device=loaded.device)[:, None, None]
+        asked = _logits(loaded, [asks[i].guide for i in led], answers[led], [asks[i].edits for i in led])
+        pull = torch.tensor([asks[i].pull for i in led], device=loaded.device)[:, None, None]
         found[led] = guided(found[led], asked, pull)
     return found
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arena.cache import Shelf
     from arena.dictionary import Dictionary
     from arena.endpoint import Asked, Endpoint
+    from arena.generation import Ask
     from arena.interventions import Edit
     from arena.judging import Judge
     from arena.training import Trainee
@@ -249,17 +250,14 @@ class Lab:
         `seeds` number the draws at a temperature (default: 0 for all). Answers under edits are work of their own,
         charged at the pace of their batch; the others are cached, and charged once each.
         """
-        from arena.generation import Ask, generate, passed, remembered
+        from arena.generation import generate, passed, remembered
         from arena.models import reweighted
 
         how: Any = {"least": least, "temperature": temperature}
         with self.meter.door():
             reader = self._reader
-            turns = [i.rewrite(p) if i.rewrite else p for p, i in zip(prompts, interventions, strict=True)]
-            asks = [
-                Ask(reader.ids(turn, chat=True), i.edits, seed, self._begins(i.bias), self._guide(turn, i), i.pull)
-                for turn, i, seed in zip(turns, interventions, seeds or [0] * len(prompts), strict=True)
-            ]
+            each = zip(prompts, interventions, seeds or [0] * len(prompts), strict=True)
+            asks = [self._ask(prompt, intervention, seed) for prompt, intervention, seed in each]
             edited = [k for k, ask in enumerate(asks) if not ask.plain or interventions[k].weights is not None]
             plain = [k for k in range(len(asks)) if k not in set(edited)]
             start = time.perf_counter()
@@ -274,7 +272,7 @@ class Lab:
             if edited:
                 self.meter.train(sum(done[k] for k in edited), self.layers, 0, seconds, 0)
             for k in plain:
-                told = content_of(turns[k]), most, asks[k].seed if temperature else 0
+                told = digest(*map(str, asks[k].ids)), most, asks[k].seed if temperature else 0
                 self._charge(f"{self._who}say:{told}:{how}", done[k], self.layers, rate)
         self.meter.check()
         decode = reader.loaded.tokenizer.decode
@@ -293,20 +291,13 @@ class Lab:
             start, tokens = time.perf_counter(), 0
             for weights, some in _by_weights(interventions, range(len(interventions))):
                 rows = [
-                    Reread(
-                        ids,
-                        reader.ids(each.rewrite(prompt), chat=True) if each.rewrite else ids,
-                        answer,
-                        each.edits,
-                        self._begins(each.bias),
-                        self._guide(each.rewrite(prompt) if each.rewrite else prompt, each),
-                        each.pull,
-                    )
-                    for each in (interventions[k] for k in some)
+                    Reread(ids, answer, self._ask(prompt, interventions[k]))
+                    for k in some
                     for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
                 ]
-                found[some] += np.reshape(divergences(reader.loaded, rows, weights), (len(some), -1)).mean(1)
-                tokens += sum(row.passed for row in rows)
+                values, passed = divergences(reader.loaded, rows, weights)
+                found[some] += values.reshape(len(some), -1).mean(1)
+                tokens += passed
             self.meter.train(tokens, self.layers, 0, time.perf_counter() - start, 0)
         self.meter.check()
         return found
@@ -388,9 +379,16 @@ class Lab:
             logits = normed.float() @ loaded.model.get_output_embeddings().weight.float().T
             return np.asarray(logits.topk(count, dim=1).indices.cpu())
 
-    def _guide(self, turn: str, intervention: Intervention) -> list[int]:
-        """Token ids of a user's turn as the intervention's guide rewrites it; none without one."""
-        return self._reader.ids(intervention.guide(turn), chat=True) if intervention.guide else []
+    def _ask(self, prompt: str, done: Intervention, seed: int = 0) -> Ask:
+        """What an intervention makes of a user's turn."""
+        from arena.generation import Ask
+
+        def ids(turn: str) -> list[int]:
+            return self._reader.ids(turn, chat=True)
+
+        turn = done.rewrite(prompt) if done.rewrite else prompt
+        guide = ids(done.guide(turn)) if done.guide else []
+        return Ask(ids(turn), done.edits, seed, self._begins(done.bias), guide, done.pull)
 
     def _begins(self, words: Mapping[str, float]) -> dict[int, float]:
         """Values of words, of the tokens that begin them after a space; the largest where words begin alike."""

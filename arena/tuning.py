@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import torch
 
 from arena.activations import pad
 from arena.contract import Dialogue, Examples, FairfightError
-from arena.training import Trainee
+from arena.training import Course, Trainee
 
 if TYPE_CHECKING:
     from arena.activations import Reader
@@ -81,6 +81,21 @@ class Tuner(Trainee):
         told = -torch.nn.functional.cross_entropy(logits, padded[:, 1:][before], reduction="none")
         sums = torch.zeros(len(ids), device=self.device).index_add(0, before[0], told)
         return sums, answer.sum(1)
+
+    def imitate(
+        self,
+        said: Sequence[Dialogue],
+        changes: Mapping[torch.nn.Module, Change],
+        parameters: Iterable[torch.Tensor],
+        course: Course,
+        *,
+        backward: int,
+    ) -> None:
+        """Makes dialogues' answers likely under changes: minimises their mean negative log-likelihood per token."""
+        self.optimise(
+            lambda rows: language_loss(*self.logprobs([said[i] for i in rows], changes)),
+            self.lengths(said), parameters, course, blocks=self.loaded.layers, backward=backward,
+        )  # fmt: skip
 
     @contextmanager
     def _head_on(self, places: tuple[torch.Tensor, ...]) -> Iterator[None]:

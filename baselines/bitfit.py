@@ -10,7 +10,7 @@ import torch
 from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites
 from arena.interventions import Add
 from arena.training import Course
-from arena.tuning import ATTENTION, MLP, Change, language_loss, output_map, spoken
+from arena.tuning import ATTENTION, MLP, Change, output_map, spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -42,11 +42,8 @@ class BitFit:
             for name, module in (output_map(block, names) for names in (ATTENTION, MLP)):
                 bias = torch.zeros(tuner.width, device=tuner.device, requires_grad=True)
                 biases[number, name], changes[module] = bias, _added(bias)
-        tuner.optimise(
-            lambda rows: language_loss(*tuner.logprobs([said[i] for i in rows], changes)),
-            tuner.lengths(said), biases.values(), Course(self.lr, self.epochs, self.batch, weight_decay=0.0),
-            blocks=lab.layers, backward=lab.layers,
-        )  # fmt: skip
+        course = Course(self.lr, self.epochs, self.batch, weight_decay=0.0)
+        tuner.imitate(said, changes, biases.values(), course, backward=lab.layers)
         self.biases_: dict[tuple[int, str], np.ndarray] = {
             place: bias.detach().cpu().numpy() for place, bias in biases.items()
         }

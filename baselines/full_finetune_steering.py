@@ -8,7 +8,7 @@ import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites
 from arena.training import Course
-from arena.tuning import language_loss, spoken
+from arena.tuning import spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -40,11 +40,8 @@ class FullFinetuneSteering:
         tuner.model.float().requires_grad_(True)  # in half precision small steps are lost
         tuner.model.get_input_embeddings().requires_grad_(False)
         trained = {name: p for name, p in tuner.model.named_parameters() if p.requires_grad}
-        tuner.optimise(
-            lambda rows: language_loss(*tuner.logprobs([said[i] for i in rows], {})),
-            tuner.lengths(said), trained.values(), Course(self.lr, self.epochs, self.batch),
-            blocks=lab.layers, backward=2 * lab.layers,
-        )  # fmt: skip
+        course = Course(self.lr, self.epochs, self.batch)
+        tuner.imitate(said, {}, trained.values(), course, backward=2 * lab.layers)
         before = dict(tuner.loaded.model.named_parameters())
         self.weights_: dict[str, np.ndarray] = {
             name: (p.detach() - before[name].float()).half().cpu().numpy() for name, p in trained.items()

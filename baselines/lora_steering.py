@@ -9,7 +9,7 @@ import torch
 from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites, depth
 from arena.interventions import Adapter
 from arena.training import Course
-from arena.tuning import ATTENTION, Batch, Change, language_loss, output_map, spoken
+from arena.tuning import ATTENTION, Batch, Change, output_map, spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -57,12 +57,9 @@ class LoraSteering:
             maps[block, name] = down, up
             changes[module] = _adapted(down, up, scale)
         lowest = min(block for block, _ in maps)
-        tuner.optimise(
-            lambda rows: language_loss(*tuner.logprobs([said[i] for i in rows], changes)),
-            tuner.lengths(said), [p for pair in maps.values() for p in pair],
-            Course(self.lr, self.epochs, self.batch, weight_decay=0.0),
-            blocks=lab.layers, backward=lab.layers - lowest,
-        )  # fmt: skip
+        course = Course(self.lr, self.epochs, self.batch, weight_decay=0.0)
+        trained = [p for pair in maps.values() for p in pair]
+        tuner.imitate(said, changes, trained, course, backward=lab.layers - lowest)
         self.edits_ = tuple(
             Adapter(
                 layer=block,

@@ -10,7 +10,7 @@ import torch
 from arena.contract import Brief, ContenderMeta, Dialogue, Examples, FairfightError, Intervention, Sites
 from arena.interventions import Prefix
 from arena.training import Course
-from arena.tuning import Batch, Change, Tuner, language_loss, spoken
+from arena.tuning import Batch, Change, Tuner, spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -50,11 +50,8 @@ class SoftPromptSteering:
         start = torch.tensor([request[i % len(request)] for i in range(self.tokens)], device=tuner.device)
         vectors = embeddings(start).detach().float().requires_grad_(True)
         changes = {embeddings: _put(vectors, self.after_)}
-        tuner.optimise(
-            lambda rows: language_loss(*tuner.logprobs([said[i] for i in rows], changes)),
-            tuner.lengths(said), [vectors], Course(self.lr, self.epochs, self.batch, weight_decay=0.0),
-            blocks=lab.layers, backward=lab.layers,
-        )  # fmt: skip
+        course = Course(self.lr, self.epochs, self.batch, weight_decay=0.0)
+        tuner.imitate(said, changes, [vectors], course, backward=lab.layers)
         self.vectors_: np.ndarray = vectors.detach().cpu().numpy()
         return self
 

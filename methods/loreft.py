@@ -10,7 +10,7 @@ import torch
 from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites, depth
 from arena.interventions import Affine
 from arena.training import Course
-from arena.tuning import Batch, language_loss, spoken
+from arena.tuning import Batch, spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -58,12 +58,9 @@ class Loreft:
             return h + (delta * edited[:, :, None]).to(h)
 
         changes = {tuner.loaded.blocks[self.block_]: change}
-        tuner.optimise(
-            lambda rows: language_loss(*tuner.logprobs([said[i] for i in rows], changes)),
-            tuner.lengths(said), [*rotate.parameters(), *source.parameters()],
-            Course(self.lr, self.epochs, self.batch, weight_decay=0.0),
-            blocks=lab.layers, backward=lab.layers - self.block_ - 1,
-        )  # fmt: skip
+        course = Course(self.lr, self.epochs, self.batch, weight_decay=0.0)
+        trained = [*rotate.parameters(), *source.parameters()]
+        tuner.imitate(said, changes, trained, course, backward=lab.layers - self.block_ - 1)
         with torch.no_grad():
             self.write_: np.ndarray = rotate.weight.detach().cpu().numpy()
             self.read_: np.ndarray = (source.weight - rotate.weight).cpu().numpy()

@@ -10,7 +10,7 @@ import torch
 from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites, depth
 from arena.interventions import Add
 from arena.training import Course
-from arena.tuning import language_loss, spoken
+from arena.tuning import spoken
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -49,11 +49,8 @@ class SupervisedVector:
         first = INIT * lab.rng.normal(size=tuner.width)
         vector = torch.tensor(first, dtype=torch.float32, device=tuner.device, requires_grad=True)
         changes = {tuner.loaded.blocks[self.block_]: lambda _, h, __: h + vector.to(h)}
-        tuner.optimise(
-            lambda rows: language_loss(*tuner.logprobs([said[i] for i in rows], changes)),
-            tuner.lengths(said), [vector], Course(self.lr, self.epochs, self.batch, weight_decay=0.0),
-            blocks=lab.layers, backward=lab.layers - self.block_ - 1,
-        )  # fmt: skip
+        course = Course(self.lr, self.epochs, self.batch, weight_decay=0.0)
+        tuner.imitate(said, changes, [vector], course, backward=lab.layers - self.block_ - 1)
         self.vector_: np.ndarray = vector.detach().cpu().numpy()
         return self
 
