@@ -137,6 +137,25 @@ def _answers(
         for row in range(len(asked[number]))
         for draw in range(made.draws if chooser else 1)
     ]
+    said = _said(rows, parts, asked, options, lab)
+    best = _favourites(rows, said, parts, asked, options, chooser)
+    return [
+        [
+            [said[best[_Row(number, option, row, 0)]] for row in range(len(asked[number]))]
+            for option in range(len(of_part))
+        ]
+        for number, of_part in enumerate(options)
+    ]
+
+
+def _said(
+    rows: Sequence[_Row],
+    parts: Sequence[Part],
+    asked: Sequence[Examples],
+    options: Sequence[Sequence[Intervention]],
+    lab: Lab,
+) -> dict[_Row, str]:
+    """Every draw's answer."""
     said: dict[_Row, str] = {}
     ways = {row: _way(parts[row.part], options[row.part][row.option]) for row in rows}
     for way in sorted(set(ways.values())):
@@ -149,6 +168,18 @@ def _answers(
             seeds=[_stream(asked[row.part].ids[row.row], row.draw) for row in some],  # the same for all contenders
         )
         said |= dict(zip(some, answers, strict=True))
+    return said
+
+
+def _favourites(
+    rows: Sequence[_Row],
+    said: Mapping[_Row, str],
+    parts: Sequence[Part],
+    asked: Sequence[Examples],
+    options: Sequence[Sequence[Intervention]],
+    chooser: Chooser | None,
+) -> dict[_Row, _Row]:
+    """Of each answer's draws, by the first of them, the one that the chooser takes; the first of equals."""
     worth = dict.fromkeys(rows, 0.0)
     rivals = [row for row in rows if options[row.part][row.option].draws > 1]
     if chooser and rivals:
@@ -156,17 +187,11 @@ def _answers(
         found = chooser([parts[row.part].name for row in rivals], prompts, [said[row] for row in rivals])
         worth |= dict(zip(rivals, found.tolist(), strict=True))
     best: dict[_Row, _Row] = {}
-    for row in rows:  # the first of equals
+    for row in rows:
         place = row._replace(draw=0)
         if place not in best or worth[row] > worth[best[place]]:
             best[place] = row
-    return [
-        [
-            [said[best[_Row(number, option, row, 0)]] for row in range(len(asked[number]))]
-            for option in range(len(of_part))
-        ]
-        for number, of_part in enumerate(options)
-    ]
+    return best
 
 
 Chooser = Callable[[Sequence[str], Sequence[str], Sequence[str]], np.ndarray]  # parts' names, prompts, answers -> [n]
