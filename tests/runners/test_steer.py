@@ -614,7 +614,9 @@ def test_what_the_judge_reads_is_charged_to_nobody(records: dict[str, Record], l
     for r in records.values():
         mine = sum(r.spent[phase]["lm_tokens"] for phase in ("fit", "selection", "query"))
         assert r.spent["total"]["lm_tokens"] <= mine + 0.2
-        assert r.spent["judge"]["lm_tokens"] > 0 and r.spent["damage"]["lm_tokens"] > 0
+        assert r.spent["judge"]["lm_tokens"] > 0
+        acts = r.cell.contender["name"] != "no_intervention"  # where nothing is done, nothing is read again
+        assert (r.spent["damage"]["lm_tokens"] > 0) == acts
     plain = records["no_intervention"]
     assert plain.spent["fit"]["lm_tokens"] == 0
     asks: set[str] = set()  # both concepts may be asked the same, which is answered once
