@@ -134,6 +134,33 @@ class OneDirection(OneSite):
         return push(self.directions_.vectors[1], self.directions_.norm, self.block_, strength)
 
 
+class TokenDirections:
+    """A contender that scores a text by its tokens' largest product with a direction; `fit` learns `vectors_`.
+
+    score[c] = max over tokens of h . v_c / |v_c|, h [d] the residual stream after block `block_`. Of two classes only
+    the second has a direction, and the first gets its negative. (AxBench's ReLU around it ties the lowest scores.)
+    """
+
+    layer: int | float
+    block_: int
+    vectors_: np.ndarray  # [classes, d], or [1, d] of two classes
+
+    def wants(self, layers: int) -> Sites:
+        return frozenset({Site(depth(self.layer, layers), "tokens")})
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        """[n, classes]."""
+        units = self.vectors_ / np.linalg.norm(self.vectors_, axis=1, keepdims=True)
+        states = lab.token_activations(asked.texts, self.block_)
+        found = np.stack([(h[min(1, len(h) - 1) :] @ units.T).max(0) for h in states]).astype(float)
+        return found if found.shape[1] > 1 else np.concatenate([-found, found], axis=1)
+
+
+def told_apart(classes: int) -> range:
+    """The classes that need a direction: of two the second alone."""
+    return range(1, 2) if classes == 2 else range(classes)
+
+
 def push(direction: np.ndarray, norm: float, block: int, strength: float) -> Intervention:
     """Adds `strength` times the states' mean norm (of training data) along a direction [d], after a block.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from arena.activations import pad
-from arena.contract import Dialogue, Examples, FairfightError
+from arena.contract import Dialogue, Examples, FairfightError, Text
 from arena.training import Course, Trainee
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ MLP = ("mlp.down_proj", "mlp.dense_4h_to_h")
 
 @dataclass(frozen=True)
 class Batch:
-    """Dialogues that pass the model together, padded on the right; masks are [rows, tokens]."""
+    """Texts that pass the model together, padded on the right; masks are [rows, tokens]."""
 
     ids: torch.Tensor
     real: torch.Tensor
-    answer: torch.Tensor  # the answers' tokens
+    answer: torch.Tensor  # tokens that are to be said
 
     @property
     def prompt(self) -> torch.Tensor:
@@ -42,7 +42,10 @@ Change = Callable[[torch.Tensor, torch.Tensor, Batch], torch.Tensor]
 
 
 class Tuner(Trainee):
-    """The model itself, frozen, or a copy, and dialogues that it is to say under a change; what passes is metered."""
+    """The model itself, frozen, or a copy, and texts that it is to say under a change; what passes is metered.
+
+    Of a dialogue it is to say the answer, of any other text all but the first token.
+    """
 
     def __init__(self, reader: Reader, meter: Meter, rng: np.random.Generator, frozen: bool = True) -> None:
         super().__init__(reader, meter, rng, frozen)
@@ -52,8 +55,8 @@ class Tuner(Trainee):
         """Of the residual stream."""
         return int(self.model.config.get_text_config(decoder=True).hidden_size)
 
-    def lengths(self, said: Sequence[Dialogue]) -> list[int]:
-        """Tokens of each dialogue, the chat template's among them."""
+    def lengths(self, said: Sequence[Text]) -> list[int]:
+        """Tokens of each text, the chat template's among them."""
         return [len(self._reader.ids(one)) for one in said]
 
     def ids_of(self, one: Dialogue) -> list[int]:
@@ -65,9 +68,9 @@ class Tuner(Trainee):
         return self._reader.ids(one)[self._reader.begin(one) :]
 
     def logprobs(
-        self, said: Sequence[Dialogue], changes: Mapping[torch.nn.Module, Change]
+        self, said: Sequence[Text], changes: Mapping[torch.nn.Module, Change]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sum of log p(token | what is before) over each answer, and its tokens, [rows] each, with gradients."""
+        """Sum of log p(token | what is before) over what is to be said, and its tokens, [rows] each, with gradients."""
         ids = [self._reader.ids(one) for one in said]
         begins = [self._reader.begin(one) for one in said]
         padded, lengths = pad([list(row) for row in ids], self.device)
@@ -84,14 +87,14 @@ class Tuner(Trainee):
 
     def imitate(
         self,
-        said: Sequence[Dialogue],
+        said: Sequence[Text],
         changes: Mapping[torch.nn.Module, Change],
         parameters: Iterable[torch.Tensor],
         course: Course,
         *,
         backward: int,
     ) -> None:
-        """Makes dialogues' answers likely under changes: minimises their mean negative log-likelihood per token."""
+        """Makes texts likely under changes: minimises their mean negative log-likelihood per token."""
         self.optimise(
             lambda rows: language_loss(*self.logprobs([said[i] for i in rows], changes)),
             self.lengths(said), parameters, course, blocks=self.loaded.layers, backward=backward,
@@ -131,12 +134,17 @@ def language_loss(sums: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
     return -sums.sum() / counts.sum()
 
 
-def spoken(train: Examples, label: int = 1) -> list[Dialogue]:
-    """The training dialogues of a class."""
+def spoken(train: Examples) -> list[Dialogue]:
+    """The dialogues that are as wanted (class 1)."""
     if train.completions is None:
         raise FairfightError("These data hold no responses to learn from; a steering task brings them.")
     pairs = zip(train.prompts, train.completions, train.truth, strict=True)
-    return [Dialogue(prompt, answer) for prompt, answer, of in pairs if of == label]
+    return [Dialogue(prompt, answer) for prompt, answer, of in pairs if of == 1]
+
+
+def told(train: Examples, label: int) -> list[Text]:
+    """The training texts of a class, with or without responses."""
+    return [text for text, of in zip(train.texts, train.truth, strict=True) if of == label]
 
 
 def output_map(block: torch.nn.Module, names: Sequence[str]) -> tuple[str, torch.nn.Module]:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 
-from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites, depth
+from arena.contract import Brief, ContenderMeta, Examples, Intervention, Text, depth
 from arena.interventions import Add
+from arena.probing import TokenDirections, told_apart
 from arena.training import Course
-from arena.tuning import Batch, language_loss, spoken
+from arena.tuning import Batch, language_loss, told
 
 if TYPE_CHECKING:
     from arena.lab import Lab
 
 
-class ReftR1:
+class ReftR1(TokenDirections):
     """ReFT-r1: h + m(z) w after block `layer`, with w [d] of unit length and z = ReLU(h . w) at every token.
 
-    m is the mean of a dialogue's `k` largest z. Loss on positive and negative training answers: mean negative
+    m is the mean of a text's `k` largest z. Loss on all training texts (of dialogues the answers): mean negative
     log-likelihood, plus `sparsity` (rising from 0) times the mean of all other z. `steer(s)` adds s a w, where a is the
-    mean m over the positives: strength 1 is what training added. Source: ReFT-r1 of AxBench (Wu et al. 2025), whose
-    scale comes from evaluation data.
+    mean m over the positives: strength 1 is what training added. Scores [n, classes] are the largest h . w of any
+    token. As in the original no label enters the loss: w finds the class whose texts the model finds unlikely. Of more
+    than two classes (not in the original) each has a w, tuned on its own texts alone. Source: ReFT-r1 of AxBench (Wu et
+    al. 2025), whose scale comes from evaluation data.
     """
 
     meta = ContenderMeta(
@@ -49,19 +53,23 @@ class ReftR1:
         self.k = k
         self.sparsity = sparsity
 
-    def wants(self, layers: int) -> Sites:
-        return frozenset()
-
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        tuner, own = lab.tuner(), spoken(train)
-        said = own + spoken(train, label=0)
         self.block_ = depth(self.layer, lab.layers)
+        beside = told(train, 0) if len(brief.classes) == 2 else []
+        found = [self._tuned(told(train, c), beside, lab) for c in told_apart(len(brief.classes))]
+        self.vectors_ = np.stack([w for w, _ in found])
+        self.amount_ = found[-1][1]
+        return self
+
+    def _tuned(self, own: Sequence[Text], beside: Sequence[Text], lab: Lab) -> tuple[np.ndarray, float]:
+        """w and the mean m over a class's own texts."""
+        tuner, said = lab.tuner(), [*own, *beside]
         free = torch.tensor(
             lab.rng.normal(size=tuner.width), dtype=torch.float32, device=tuner.device, requires_grad=True
         )
         seen: list[torch.Tensor] = []  # of the last pass: m, and the mean of the other z, [rows] each
         steps = self.epochs * -(-len(said) // self.batch)
-        added: dict[int, float] = {}  # m of each dialogue when it was last seen
+        added: dict[int, float] = {}  # m of each text when it was last seen
         done = 0
 
         def change(_: torch.Tensor, h: torch.Tensor, batch: Batch) -> torch.Tensor:
@@ -86,9 +94,9 @@ class ReftR1:
             loss, tuner.lengths(said), [free], Course(self.lr, self.epochs, self.batch, weight_decay=0.0),
             blocks=lab.layers, backward=lab.layers - self.block_ - 1,
         )  # fmt: skip
-        self.direction_: np.ndarray = (free / free.norm()).detach().cpu().numpy()
-        self.amount_ = float(np.mean([added[row] for row in range(len(own)) if row in added]))
-        return self
+        amount = float(np.mean([added[row] for row in range(len(own)) if row in added]))
+        return np.asarray((free / free.norm()).detach().cpu().numpy()), amount
 
     def steer(self, strength: float) -> Intervention:
-        return Intervention((Add(layer=self.block_, vector=self.amount_ * self.direction_, strength=strength),))
+        vector = self.amount_ * self.vectors_[-1]
+        return Intervention((Add(layer=self.block_, vector=vector, strength=strength),))

@@ -17,6 +17,7 @@ from arena.scores import margins
 from results.metrics import auroc
 from runners import build
 from runners.compose import options, plain, raw
+from runners.tracks import steer
 from runners.trials import along, draw
 from tasks.grouping import fold
 from tests.conftest import BRIEF, examples
@@ -219,7 +220,7 @@ class TestSteerer:
         get = lab._reader.get
         monkeypatch.setattr(lab._reader, "get", lambda prompts, site: read.add(site) or get(prompts, site))
         steerer(name, lab)
-        assert read == set(contender(name, "steer").make().wants(lab.layers))
+        assert read == steer.wants(contender(name, "steer"), 1, lab.layers)
 
     def test_the_same_seed_gives_the_same_intervention(self, name: str, lab: Lab) -> None:
         one, two = (steerer(name, lab).steer(1.0) for _ in range(2))

@@ -26,9 +26,10 @@ from runners.trials import draw
 
 
 def wants(contender: Contender, trials: int, layers: int) -> Sites:
-    """The sites that the contender's trials will read."""
+    """The sites that the contender's trials will read; states of every token are for scoring texts, which none does."""
     settings = draw(contender.params, contender.grid, trials)
-    return frozenset().union(*(contender.make(**setting).wants(layers) for setting in settings))
+    wanted = frozenset().union(*(contender.make(**setting).wants(layers) for setting in settings))
+    return frozenset(site for site in wanted if site.pooling != "tokens")
 
 
 def texts(part: Part, _half: str) -> list[Text]:

@@ -17,7 +17,7 @@ from arena.generation import Ask, generate
 from arena.interventions import Adapter, Add, Affine, Edit, Edits, Prefix
 from arena.lab import Lab
 from arena.models import LoadedModel, reweighted
-from arena.tuning import Batch, Change, Tuner, language_loss, spoken
+from arena.tuning import Batch, Change, Tuner, language_loss, spoken, told
 from baselines.bitfit import BitFit
 from baselines.full_finetune_steering import FullFinetuneSteering
 from baselines.lora_steering import LoraSteering
@@ -383,11 +383,66 @@ def test_contrastive_addition_is_the_mean_difference_of_two_answers(lab: Lab, mo
     assert edit.vector @ made.vector_ > 0
 
 
-def test_spoken_are_the_dialogues_of_a_class(lab: Lab) -> None:
+def test_spoken_are_the_dialogues_that_are_as_wanted(lab: Lab) -> None:
     every = [Dialogue(p, c) for p, c in zip(TRAIN.prompts, TRAIN.completions or (), strict=True)]
-    assert spoken(TRAIN) == every[1::2] and spoken(TRAIN, label=0) == every[::2]
+    assert spoken(TRAIN) == told(TRAIN, 1) == every[1::2] and told(TRAIN, 0) == every[::2]
     with pytest.raises(FairfightError, match="no responses to learn from; a steering task brings them"):
-        SupervisedVector().fit(replace(TRAIN, completions=None), BRIEF, lab)
+        Loreft().fit(replace(TRAIN, completions=None), BRIEF, lab)
+
+
+def test_a_text_without_response_is_said_from_its_second_token(tiny: LoadedModel, lab: Lab) -> None:
+    texts = ["boats on the river", "bread"]
+    sums, counts = lab.tuner().logprobs(texts, {})
+    for text, total, count in zip(texts, sums.tolist(), counts.tolist(), strict=True):
+        ids = lab.tuner()._reader.ids(text)
+        with torch.no_grad():
+            log_p = tiny.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        assert count == len(ids) - 1
+        assert total == pytest.approx(sum(float(log_p[t, ids[t + 1]]) for t in range(count)), abs=1e-4)
+
+
+@pytest.mark.parametrize("make", [SupervisedVector, ReftR1])
+def test_a_text_scores_by_the_token_that_its_direction_finds_most(make: Any, lab: Lab) -> None:
+    made = make(layer=0, epochs=1).fit(TRAIN, BRIEF, lab)
+    unit = made.vectors_[0] / np.linalg.norm(made.vectors_[0])
+    for data in (TRAIN, replace(TRAIN, completions=None)):  # of a dialogue the answer's tokens count
+        states = lab.token_activations(data.texts, 0)
+        want = [max(float(h @ unit) for h in each[1:]) for each in states]
+        np.testing.assert_allclose(made.score(data.unlabelled(), lab), np.stack([-np.array(want), want], 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [SupervisedVector, ReftR1])
+def test_of_three_classes_each_has_a_direction_of_its_own_texts(
+    make: Any, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[Any]] = []
+    logprobs = Tuner.logprobs
+
+    def note(self: Tuner, said: Sequence[Any], changes: Any) -> Any:
+        seen.append(set(said))
+        return logprobs(self, said, changes)
+
+    monkeypatch.setattr(Tuner, "logprobs", note)
+    labels = np.arange(len(TRAIN)) % 3
+    three = replace(BRIEF, classes=("a", "b", "c"), words=("a", "b", "c"))
+    data = replace(TRAIN, labels=labels, completions=None)
+    made = make(layer=0, epochs=1, batch=99).fit(data, three, lab)
+    assert seen == [{p for p, of in zip(data.prompts, labels, strict=True) if of == c} for c in range(3)]
+    assert made.vectors_.shape == (3, D) and made.score(data.unlabelled(), lab).shape == (len(TRAIN), 3)
+
+
+def test_two_classes_share_one_direction_and_reft_reads_both(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[Any]] = {}
+    logprobs = Tuner.logprobs
+    for make in (SupervisedVector, ReftR1):
+
+        def note(self: Tuner, said: Sequence[Any], changes: Any, name: str = make.__name__) -> Any:
+            seen[name] = set(said)
+            return logprobs(self, said, changes)
+
+        monkeypatch.setattr(Tuner, "logprobs", note)
+        assert make(layer=0, epochs=1, batch=99).fit(TRAIN, BRIEF, lab).vectors_.shape == (1, D)
+    assert seen == {"SupervisedVector": set(TRAIN.texts[1::2]), "ReftR1": set(TRAIN.texts)}
 
 
 def test_tuning_is_metered(lab: Lab) -> None:
