@@ -1,49 +1,64 @@
-"""What an intervention does to answers that have nothing to do with what is wanted.
+"""What an intervention does to what has nothing to do with what is wanted.
 
-The model's own answers to neutral instructions are read again under the intervention; the damage is the mean
+Damage: the model's own answers to neutral instructions are read again under the intervention; it is the mean
 Kullback-Leibler divergence of the next token's distribution from the unsteered one, over the answers' tokens, in nats.
 A rewritten prompt stands before the same answer, so that prompting has its damage too. To take the best of n draws
 adds n - 1 - log n nats per answer where no two draws are alike, and less elsewhere; that much is added.
+
+Besides: the perplexity of answers that a person would give, and the accuracy on questions with several answers, both
+of one draw.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from arena.activations import token_bar
-from arena.generation import Ask, Bias, guided, head_on_last, left_padded, passed
+from arena.generation import (
+    Ask,
+    Bias,
+    ask_under,
+    by_weights,
+    guided,
+    head_on_last,
+    left_padded,
+    passed,
+    remembered,
+)
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel, reweighted
+from arena.neutral import INSTRUCTIONS, QUESTIONS
 from arena.sharing import distinct, grown, untouched
 
-NEUTRAL = (
-    "Explain how rain forms.",
-    "What should I pack for a weekend in the mountains?",
-    "Describe the room you would like to work in.",
-    "How do I boil an egg?",
-    "Why is the sky blue?",
-    "Tell me about the history of the bicycle.",
-    "What makes a good teacher?",
-    "How does a refrigerator keep food cold?",
-)
+if TYPE_CHECKING:
+    from arena.activations import Reader
+    from arena.contract import Intervention
+
+# From rows and the weights that are added to the model's: a number for each row, and the tokens that passed.
+Measure = Callable[[LoadedModel, Sequence["Reread"], Mapping[str, np.ndarray] | None], tuple[np.ndarray, int]]
+
 TOKENS = 32  # of each answer
 ROWS = 32  # at a time: the distributions are as wide as the vocabulary
 
 
 @dataclass(frozen=True)
 class Reread:
-    """Token ids of a prompt as it is and of the model's own answer, and what an intervention asks instead."""
+    """Token ids of a prompt as it is and of an answer, and what an intervention asks instead.
+
+    `options` are last tokens to choose from, the right one first.
+    """
 
     plain: Sequence[int]
     answer: Sequence[int]
     ask: Ask
+    options: Sequence[int] = ()
 
     @property
     def told(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -54,6 +69,64 @@ class Reread:
     def nothing(self) -> bool:
         """Whether nothing is done."""
         return self.ask.plain and list(self.ask.ids) == list(self.plain)
+
+    @property
+    def passed(self) -> int:
+        """Tokens that pass the model under the intervention."""
+        return passed(self.ask, len(self.answer))
+
+
+def damage(reader: Reader, interventions: Sequence[Intervention]) -> tuple[np.ndarray, int]:
+    """Of each intervention, [n] in nats, and the tokens that passed the model."""
+    asks = [Ask(reader.ids(prompt, chat=True)) for prompt in INSTRUCTIONS]
+    answers, _ = remembered(reader, asks, TOKENS, least=TOKENS)
+    found, tokens = _reread(reader, interventions, dict(zip(INSTRUCTIONS, answers, strict=True)), divergences)
+    return found + [of_choice(each.draws) for each in interventions], tokens
+
+
+def perplexity(reader: Reader, interventions: Sequence[Intervention]) -> tuple[np.ndarray, int]:
+    """Of answers as a person would give them, under each intervention, [n], and the tokens that passed the model."""
+    written = {prompt: _ids(reader, text) for prompt, text in INSTRUCTIONS.items()}
+    begun = {prompt: ids[:TOKENS] for prompt, ids in written.items()}
+    found, tokens = _reread(reader, interventions, begun, surprise)
+    return np.exp(found), tokens
+
+
+def accuracy(reader: Reader, interventions: Sequence[Intervention]) -> tuple[np.ndarray, int]:
+    """On questions with several answers, under each intervention, [n], and the tokens that passed the model."""
+    options = {asked: [_ids(reader, f" {word}")[0] for word in words] for asked, (_, words) in QUESTIONS.items()}
+    right = {asked: [*_ids(reader, begun), options[asked][0]] for asked, (begun, _) in QUESTIONS.items()}
+    return _reread(reader, interventions, right, rightness, options)
+
+
+def _reread(
+    reader: Reader,
+    interventions: Sequence[Intervention],
+    answers: Mapping[str, Sequence[int]],
+    measure: Measure,
+    options: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[np.ndarray, int]:
+    """The mean of a measure over the answers to some instructions, under each intervention, [n], and the tokens."""
+    found, tokens = np.zeros(len(interventions)), 0
+    for weights, some in by_weights(interventions, range(len(interventions))):
+        rows = [
+            Reread(
+                reader.ids(prompt, chat=True),
+                answer,
+                ask_under(reader, prompt, interventions[k]),
+                options[prompt] if options else (),
+            )
+            for k in some
+            for prompt, answer in answers.items()
+        ]
+        values, passed = measure(reader.loaded, rows, weights)
+        found[some] = values.reshape(len(some), -1).mean(1)
+        tokens += passed
+    return found, tokens
+
+
+def _ids(reader: Reader, text: str) -> list[int]:
+    return list(reader.loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def of_choice(draws: int) -> float:
@@ -76,8 +149,7 @@ def divergences(
     found = np.zeros(len(rows))
     acting = [i for i, row in enumerate(rows) if weights is not None or not row.nothing]
     unsteered = list({rows[i].told: rows[i] for i in acting}.values())
-    costs = {i: passed(rows[i].ask, len(rows[i].answer)) for i in acting}
-    total = sum(costs.values()) + sum(len(ids) for row in unsteered for ids in row.told)
+    total = sum(rows[i].passed for i in acting) + sum(len(ids) for row in unsteered for ids in row.told)
     with token_bar(total, f"rereading with {loaded.name}") as bar:
         before: dict[Any, torch.Tensor] = {}
         for start in range(0, len(unsteered), ROWS):
@@ -88,21 +160,66 @@ def divergences(
         for start in range(0, len(acting), ROWS):
             mine = acting[start : start + ROWS]
             some = [rows[i] for i in mine]
-            with reweighted(loaded, weights):
-                steered = _steered(loaded, some, _answers(some, loaded))
-            Bias([row.ask.bias for row in some], loaded.device).add(steered, range(len(some)))
+            steered = _steered(loaded, some, weights)
             was = torch.stack([before[row.told] for row in some])
             found[mine] = (was.exp() * (was - steered.log_softmax(-1))).sum(-1).mean(1).cpu()
-            bar.update(sum(costs[i] for i in mine))
+            bar.update(sum(row.passed for row in some))
     return found, total
+
+
+def surprise(
+    loaded: LoadedModel, rows: Sequence[Reread], weights: Mapping[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, int]:
+    """Mean negative log-likelihood per token of each answer under its intervention, [n] in nats, and the tokens."""
+    found = np.zeros(len(rows))
+    for mine, logs in _next_logprobs(loaded, rows, weights):
+        answers = _answers([rows[i] for i in mine], loaded)
+        found[mine] = -logs.gather(2, answers[:, :, None])[..., 0].mean(1).cpu()
+    return found, sum(row.passed for row in rows)
+
+
+def rightness(
+    loaded: LoadedModel, rows: Sequence[Reread], weights: Mapping[str, np.ndarray] | None = None
+) -> tuple[np.ndarray, int]:
+    """Whether of each row's options the first is likeliest as the answer's last token (a share where several are)."""
+    found = np.zeros(len(rows))
+    for mine, logs in _next_logprobs(loaded, rows, weights):
+        for i, last in zip(mine, logs[:, -1], strict=True):
+            worth = last[list(rows[i].options)]
+            best = worth == worth.max()
+            found[i] = float(best[0]) / float(best.sum())
+    return found, sum(row.passed for row in rows)
+
+
+@torch.inference_mode()
+def _next_logprobs(
+    loaded: LoadedModel, rows: Sequence[Reread], weights: Mapping[str, np.ndarray] | None
+) -> Iterator[tuple[list[int], torch.Tensor]]:
+    """Some rows, of answers of one length, and log-probabilities before each token, [rows, tokens, vocabulary]."""
+    lengths = [len(row.answer) for row in rows]
+    with token_bar(sum(row.passed for row in rows), f"rereading with {loaded.name}") as bar:
+        for length in sorted(set(lengths)):
+            alike = [i for i, each in enumerate(lengths) if each == length]
+            for start in range(0, len(alike), ROWS):
+                mine = alike[start : start + ROWS]
+                yield mine, _steered(loaded, [rows[i] for i in mine], weights).log_softmax(-1)
+                bar.update(sum(rows[i].passed for i in mine))
 
 
 def _answers(rows: Sequence[Reread], loaded: LoadedModel) -> torch.Tensor:
     return torch.tensor([list(row.answer) for row in rows], device=loaded.device)
 
 
-def _steered(loaded: LoadedModel, rows: Sequence[Reread], answers: torch.Tensor) -> torch.Tensor:
-    """Logits before each of the answers' tokens under edits and guides."""
+def _steered(loaded: LoadedModel, rows: Sequence[Reread], weights: Mapping[str, np.ndarray] | None) -> torch.Tensor:
+    """Logits before each of the answers' tokens under interventions, [rows, tokens, vocabulary]."""
+    with reweighted(loaded, weights):
+        found = _led(loaded, rows, _answers(rows, loaded))
+    Bias([row.ask.bias for row in rows], loaded.device).add(found, range(len(rows)))
+    return found
+
+
+def _led(loaded: LoadedModel, rows: Sequence[Reread], answers: torch.Tensor) -> torch.Tensor:
+    """The same under edits and guides."""
     asks = [row.ask for row in rows]
     found = _logits(loaded, [ask.ids for ask in asks], answers, [ask.edits for ask in asks])
     led = [i for i, ask in enumerate(asks) if ask.guided]

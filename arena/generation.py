@@ -9,7 +9,7 @@ its seed, so that what comes out depends on neither the batch nor its neighbours
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 
 from arena.activations import Reader, token_bar
 from arena.cache import Cost, digest
-from arena.contract import FairfightError
+from arena.contract import FairfightError, Intervention
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel
 from arena.sharing import common, distinct, grown, untouched, whole
@@ -94,6 +94,38 @@ def generate(
 def first_logprobs(loaded: LoadedModel, asks: Sequence[Ask]) -> np.ndarray:
     """Log-probabilities of the first token of each continuation under its edits, [n, vocabulary] float32."""
     return np.asarray(_Batch(loaded, asks, most=1, least=0, temperature=0.0).read().log_softmax(-1).cpu())
+
+
+def ask_under(reader: Reader, turn: str, done: Intervention, seed: int = 0) -> Ask:
+    """What an intervention makes of a user's turn."""
+
+    def ids(text: str) -> list[int]:
+        return reader.ids(text, chat=True)
+
+    said = done.rewrite(turn) if done.rewrite else turn
+    guide = ids(done.guide(said)) if done.guide else []
+    return Ask(ids(said), done.edits, seed, _begins(reader, done.bias), guide, done.pull)
+
+
+def _begins(reader: Reader, words: Mapping[str, float]) -> dict[int, float]:
+    """Values of words, of the tokens that begin them after a space; the largest where words begin alike."""
+    found: dict[int, float] = {}
+    for word, value in words.items():
+        for form in (f" {word}", f" {word.capitalize()}"):
+            first = int(reader.loaded.tokenizer(form, add_special_tokens=False)["input_ids"][0])
+            found[first] = max(found.get(first, value), value, key=abs)
+    return found
+
+
+def by_weights(
+    interventions: Sequence[Intervention], rows: Iterable[int]
+) -> list[tuple[Mapping[str, np.ndarray] | None, list[int]]]:
+    """Some rows by the weights that their interventions bring."""
+    found: dict[int, tuple[Mapping[str, np.ndarray] | None, list[int]]] = {}
+    for row in rows:
+        weights = interventions[row].weights
+        found.setdefault(id(weights), (weights, []))[1].append(row)
+    return list(found.values())
 
 
 def passed(ask: Ask, new: int) -> int:

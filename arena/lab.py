@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from arena.cache import Shelf
     from arena.dictionary import Dictionary
     from arena.endpoint import Asked, Endpoint
-    from arena.generation import Ask
     from arena.interventions import Edit
     from arena.judging import Judge
     from arena.training import Trainee
@@ -250,19 +249,19 @@ class Lab:
         `seeds` number the draws at a temperature (default: 0 for all). Answers under edits are work of their own,
         charged at the pace of their batch; the others are cached, and charged once each.
         """
-        from arena.generation import generate, passed, remembered
+        from arena.generation import ask_under, by_weights, generate, passed, remembered
         from arena.models import reweighted
 
         how: Any = {"least": least, "temperature": temperature}
         with self.meter.door():
             reader = self._reader
             each = zip(prompts, interventions, seeds or [0] * len(prompts), strict=True)
-            asks = [self._ask(prompt, intervention, seed) for prompt, intervention, seed in each]
+            asks = [ask_under(reader, prompt, intervention, seed) for prompt, intervention, seed in each]
             edited = [k for k, ask in enumerate(asks) if not ask.plain or interventions[k].weights is not None]
             plain = [k for k in range(len(asks)) if k not in set(edited)]
             start = time.perf_counter()
             new: dict[int, list[int]] = {}
-            for weights, rows in _by_weights(interventions, edited):
+            for weights, rows in by_weights(interventions, edited):
                 with reweighted(reader.loaded, weights):
                     new |= dict(zip(rows, generate(reader.loaded, [asks[k] for k in rows], most, **how), strict=True))
             seconds = time.perf_counter() - start
@@ -280,24 +279,24 @@ class Lab:
 
     def damage(self, interventions: Sequence[Intervention]) -> np.ndarray:
         """Mean divergence of answers to neutral instructions under each intervention, [n] in nats; `arena.damage`."""
-        from arena.damage import NEUTRAL, TOKENS, Reread, divergences, of_choice
-        from arena.generation import Ask, remembered
+        from arena.damage import damage
 
+        return self._reread(lambda: damage(self._reader, interventions))
+
+    def side_effects(self, interventions: Sequence[Intervention]) -> dict[str, np.ndarray]:
+        """Perplexity of neutral answers and accuracy on neutral questions under each, [n]; `arena.damage`."""
+        from arena.damage import accuracy, perplexity
+
+        return {
+            "perplexity": self._reread(lambda: perplexity(self._reader, interventions)),
+            "accuracy": self._reread(lambda: accuracy(self._reader, interventions)),
+        }
+
+    def _reread(self, measure: Callable[[], tuple[np.ndarray, int]]) -> np.ndarray:
+        """What a measure finds; the tokens that passed for it are charged at the pace that they took."""
         with self.meter.door():
-            reader = self._reader
-            plain = [reader.ids(prompt, chat=True) for prompt in NEUTRAL]
-            answers, _ = remembered(reader, [Ask(ids) for ids in plain], TOKENS, least=TOKENS)
-            found = np.array([of_choice(each.draws) for each in interventions])
-            start, tokens = time.perf_counter(), 0
-            for weights, some in _by_weights(interventions, range(len(interventions))):
-                rows = [
-                    Reread(ids, answer, self._ask(prompt, interventions[k]))
-                    for k in some
-                    for prompt, ids, answer in zip(NEUTRAL, plain, answers, strict=True)
-                ]
-                values, passed = divergences(reader.loaded, rows, weights)
-                found[some] += values.reshape(len(some), -1).mean(1)
-                tokens += passed
+            start = time.perf_counter()
+            found, tokens = measure()
             self.meter.train(tokens, self.layers, 0, time.perf_counter() - start, 0)
         self.meter.check()
         return found
@@ -379,27 +378,6 @@ class Lab:
             logits = normed.float() @ loaded.model.get_output_embeddings().weight.float().T
             return np.asarray(logits.topk(count, dim=1).indices.cpu())
 
-    def _ask(self, prompt: str, done: Intervention, seed: int = 0) -> Ask:
-        """What an intervention makes of a user's turn."""
-        from arena.generation import Ask
-
-        def ids(turn: str) -> list[int]:
-            return self._reader.ids(turn, chat=True)
-
-        turn = done.rewrite(prompt) if done.rewrite else prompt
-        guide = ids(done.guide(turn)) if done.guide else []
-        return Ask(ids(turn), done.edits, seed, self._begins(done.bias), guide, done.pull)
-
-    def _begins(self, words: Mapping[str, float]) -> dict[int, float]:
-        """Values of words, of the tokens that begin them after a space; the largest where words begin alike."""
-        tokenizer = self._reader.loaded.tokenizer
-        found: dict[int, float] = {}
-        for word, value in words.items():
-            for form in (f" {word}", f" {word.capitalize()}"):
-                first = int(tokenizer(form, add_special_tokens=False)["input_ids"][0])
-                found[first] = max(found.get(first, value), value, key=abs)
-        return found
-
     @property
     def _who(self) -> str:
         """Sets the work of one model apart from another's."""
@@ -433,17 +411,6 @@ class Lab:
                 self._charge(f"{self._who}read:{site.chat}:{content_of(prompt)}", tokens, blocks, rate)
         self.meter.check()
         return values
-
-
-def _by_weights(
-    interventions: Sequence[Intervention], rows: Iterable[int]
-) -> list[tuple[Mapping[str, np.ndarray] | None, list[int]]]:
-    """Some rows by the weights that their interventions bring."""
-    found: dict[int, tuple[Mapping[str, np.ndarray] | None, list[int]]] = {}
-    for row in rows:
-        weights = interventions[row].weights
-        found.setdefault(id(weights), (weights, []))[1].append(row)
-    return list(found.values())
 
 
 def cut(reader: Reader, texts: Sequence[str], max_tokens: int, left: bool = True) -> tuple[list[str], int]:

@@ -24,7 +24,7 @@ from results.stats import (
     over_seeds,
     over_tasks,
 )
-from results.steering import DAMAGE
+from results.steering import DAMAGE, ELSEWHERE, PERPLEXITY
 
 FIELDS = (
     "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
@@ -245,6 +245,8 @@ def _suite_scores(board: Board, task: str, contender: str, records: list[Record]
     scores = []
     for metric in measures.NAMES[board.track]:
         values = np.stack([f[metric] for f in found])
+        if metric in ELSEWHERE:  # older records lack it
+            values = values[np.isfinite(values).any(1)]
         if board.track == "steer":  # of some parts the judge withholds what it cannot tell, for all contenders alike
             values = values[:, np.isfinite(values).all(0)]
         if not values.size or not np.isfinite(values).all():
@@ -279,7 +281,7 @@ def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Ma
 
 def _most(metric: str) -> float:
     """What a metric cannot exceed."""
-    return np.inf if metric == DAMAGE else 1.0
+    return np.inf if metric in (DAMAGE, PERPLEXITY) else 1.0
 
 
 def _mean_spent(records: list[Record], what: str) -> float:

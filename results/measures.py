@@ -11,7 +11,7 @@ MAIN = {"detect": "auroc", "steer": steering.SCORE}
 TITLES = {"auroc": "AUROC", "score": "score"}
 BESIDE = {
     "detect": {"accuracy": "accuracy", "ece": "ECE"},
-    "steer": {name: name for name in (*steering.PARTS, steering.DAMAGE)},
+    "steer": {name: name for name in (*steering.PARTS, steering.DAMAGE, *steering.ELSEWHERE)},
 }
 NAMES = {"detect": tuple(metrics.METRICS), "steer": steering.METRICS}
 
@@ -23,9 +23,8 @@ def main(rows: Rows) -> float:
 
 def by_part(record: Record) -> dict[str, np.ndarray]:
     """Every metric within each part, [parts]; most tasks have one."""
-    if isinstance(record.test, Steered) and not isinstance(record.chosen, int) and record.chosen is not None:
-        damage = steering.damage(record.trials, record.chosen)
-        return steering.by_part(record.test) | {steering.DAMAGE: damage}
+    if isinstance(record.test, Steered):
+        return steering.by_part(record.test) | steering.elsewhere(record)
     if not isinstance(record.test, Answers) or not isinstance(record.dev, Answers):
         raise ValueError(f"record {record.key[:12]} has no answers")
     return metrics.by_part(record.test, record.dev)

@@ -181,7 +181,8 @@ class Record:
     dev: by the chosen trial, made before any refit, one out-of-fold answer per train+dev row; in track `steer`, where
     trials are judged on instructions of their own, the answers to those.
     trials: hyperparameters and dev scores of every trial. chosen: the trial that answered, in track `steer` one for
-    each part (in the order of the trials' `parts`). spent: the meter's account.
+    each part (in the order of the trials' `parts`). side_effects: in track `steer`, what the chosen trials do
+    elsewhere, for each part; older records lack it. spent: the meter's account.
     """
 
     key: str
@@ -195,6 +196,7 @@ class Record:
     dev: Rows | None = None
     trials: Sequence[Mapping[str, Any]] = ()
     chosen: int | Sequence[int] | None = None
+    side_effects: Mapping[str, Sequence[float]] = field(default_factory=dict)
     spent: Mapping[str, Any] = field(default_factory=dict)
     cleaning: Mapping[str, Any] = field(default_factory=dict)
 

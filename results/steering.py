@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from results.record import Steered
+from results.record import Record, Steered
 
 CONCEPT, RELEVANCE, FLUENCY = PARTS = ("concept", "relevance", "fluency")
 SCORE = "score"
 DAMAGE = "damage"  # nats per token on answers to neutral instructions, by the chosen trial; lower is better
-METRICS = (SCORE, *PARTS, DAMAGE)
+PERPLEXITY, ACCURACY = ELSEWHERE = ("perplexity", "accuracy")  # of neutral answers; on neutral questions
+METRICS = (SCORE, *PARTS, DAMAGE, *ELSEWHERE)
 
 
 def harmonic(scores: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -33,9 +33,13 @@ def by_part(answers: Steered) -> dict[str, np.ndarray]:
     return {metric: np.array([values[metric][names == part].mean() for part in parts]) for metric in (SCORE, *PARTS)}
 
 
-def damage(trials: Sequence[Mapping[str, Any]], chosen: Sequence[int]) -> np.ndarray:
-    """What the chosen trials did to neutral answers, [concepts]."""
-    return np.array([float(trials[trial]["damage"][part]) for part, trial in enumerate(chosen)])
+def elsewhere(record: Record) -> dict[str, np.ndarray]:
+    """What the chosen trials do to what has nothing to do with the concepts, [concepts] each; NaN where unknown."""
+    if record.chosen is None or isinstance(record.chosen, int):
+        raise ValueError(f"record {record.key[:12]} is none of track steer")
+    harm = [float(record.trials[trial]["damage"][part]) for part, trial in enumerate(record.chosen)]
+    unknown = [np.nan] * len(harm)
+    return {DAMAGE: np.array(harm)} | {name: np.array(record.side_effects.get(name, unknown)) for name in ELSEWHERE}
 
 
 def mean_score(answers: Steered) -> float:

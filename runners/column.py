@@ -169,6 +169,7 @@ def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Rea
         dev=outcome.dev,
         trials=outcome.trials,
         chosen=outcome.chosen,
+        side_effects=outcome.side_effects,
         spent=spent,
         cleaning=split.split.cleaning,
     )

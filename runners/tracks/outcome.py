@@ -18,4 +18,5 @@ class Outcome:
     dev: Rows
     trials: Sequence[Mapping[str, Any]]
     chosen: int | Sequence[int]
+    side_effects: Mapping[str, Sequence[float]] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)

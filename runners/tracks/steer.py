@@ -3,7 +3,7 @@
 Strength is a hyperparameter whose trials share a fit. Trials are judged on instructions of their own, for each part
 (concept) by itself, ties going to the weaker; what was fitted is not refitted, and the chosen trial answers the test
 once, before another panel of the judge. Trial 1, untuned, answers too and is charged to nobody; nor is what the judge
-does, nor what every trial does to answers that have nothing to do with what is wanted (`arena.damage`).
+does, nor what trials do to answers that have nothing to do with what is wanted (`arena.damage`).
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         damage = [lab.damage(made).tolist() for made in interventions]
     scores = [_part_scores(rows, parts) for rows in rated]
     chosen = [_choice(settings, [scores[trial][part] for trial in trials]) for part in range(len(parts))]
+    with lab.meter.phase("damage", counts=False):
+        elsewhere = lab.side_effects([tried[part][trial] for part, trial in enumerate(chosen)])
     with lab.meter.phase("query"):  # what chooses among draws is the contender's own work
         several = any(each.draws > 1 for of_part in tried for each in of_part)
         chooser = _chooser(parts, asked, lab) if several else None
@@ -81,6 +83,7 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         dev=dev,
         trials=[_summary(setting, scores[trial], damage[trial]) for trial, setting in enumerate(settings)],
         chosen=chosen,
+        side_effects={name: values.tolist() for name, values in elsewhere.items()},
         about={"judge": {"selects": panels[SELECTS].report(), "scores": panels[SCORES].report()}},
     )
 

@@ -8,9 +8,11 @@ import torch
 
 from arena import damage
 from arena.contract import Intervention
-from arena.damage import NEUTRAL, TOKENS
+from arena.damage import TOKENS
+from arena.generation import Ask
 from arena.interventions import Add
 from arena.lab import Lab
+from arena.neutral import INSTRUCTIONS, QUESTIONS
 
 V = np.random.default_rng(2).normal(size=32).astype(np.float32) * 3
 
@@ -32,7 +34,7 @@ def test_it_is_the_divergence_of_a_plain_pass(lab: Lab, monkeypatch: pytest.Monk
     edit = Add(layer=0, vector=V, strength=0.2, where="generated")
     for made in (Intervention((edit,)), Intervention(rewrite=lambda text: f"good film {text}")):
         expected = []
-        for prompt in NEUTRAL:
+        for prompt in INSTRUCTIONS:
             plain = lab._reader.ids(prompt, chat=True)
             steered = lab._reader.ids(made.rewrite(prompt), chat=True) if made.rewrite else plain
             answer = lab.generate([prompt], [Intervention()], TOKENS, least=TOKENS)[0]
@@ -86,6 +88,62 @@ def test_equal_texts_are_read_once_below_the_first_edit(lab: Lab, monkeypatch: p
     hook = lab._reader.loaded.blocks[0].register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     together = lab.damage(made)
     hook.remove()
-    assert set(seen[-2:]) == {len(NEUTRAL)}  # prompts, then answers, of 24 rows
+    assert set(seen[-2:]) == {len(INSTRUCTIONS)}  # prompts, then answers, of 24 rows
     monkeypatch.setattr(damage, "untouched", lambda *_: -1)
     np.testing.assert_allclose(lab.damage(made), together, rtol=1e-4)
+
+
+def under(lab: Lab, made: Intervention, before: list[int], answer: list[int]) -> torch.Tensor:
+    """Log-probabilities before each of an answer's tokens, by a plain pass with a vector added."""
+    loaded = lab._reader.loaded
+    (edit,) = made.edits
+    assert isinstance(edit, Add)
+    change = edit.strength * torch.from_numpy(np.asarray(edit.vector))
+    handle = loaded.blocks[edit.layer].register_forward_hook(lambda _, __, out: out + change)
+    with torch.no_grad():
+        logits = loaded.model(torch.tensor([[*before, *answer]])).logits[0, len(before) - 1 : -1]
+    handle.remove()
+    return logits.log_softmax(-1)
+
+
+def test_perplexity_and_accuracy_are_those_of_plain_passes(lab: Lab) -> None:
+    tokenizer = lab._reader.loaded.tokenizer
+    made = [Intervention((Add(layer=0, vector=V, strength=s),)) for s in (0.0, 0.3)]
+    found = lab.side_effects(made)
+    for number, one in enumerate(made):
+        lost, right = [], []
+        for prompt, text in INSTRUCTIONS.items():
+            answer = tokenizer(text, add_special_tokens=False)["input_ids"][:TOKENS]
+            logs = under(lab, one, lab._reader.ids(prompt, chat=True), answer)
+            lost.append(-float(logs[torch.arange(len(answer)), answer].mean()))
+        for question, (begun, words) in QUESTIONS.items():
+            begins = tokenizer(begun, add_special_tokens=False)["input_ids"]
+            options = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words]
+            last = under(lab, one, lab._reader.ids(question, chat=True), [*begins, options[0]])[-1][options]
+            right.append(float(last[0] == last.max()) / float((last == last.max()).sum()))
+        assert found["perplexity"][number] == pytest.approx(np.exp(np.mean(lost)), rel=1e-4)
+        assert found["accuracy"][number] == pytest.approx(np.mean(right), abs=1e-6)
+    assert found["perplexity"][0] != found["perplexity"][1]
+    plain = lab.side_effects([Intervention()])
+    assert plain["perplexity"][0] == pytest.approx(found["perplexity"][0], rel=1e-5)
+
+
+def test_accuracy_is_of_the_answer_that_is_likeliest_and_ties_share(lab: Lab) -> None:
+    """Of what a bias makes likely, one token of the answer's options; and where two options are one token, half."""
+    loaded = lab._reader.loaded
+    ids = lab._reader.ids("tell me", chat=True)
+
+    def right(options: list[int], bias: dict[int, float]) -> float:
+        row = damage.Reread(ids, [5, options[0]], Ask(ids, bias=bias), options)
+        return float(damage.rightness(loaded, [row])[0][0])
+
+    assert right([7, 8, 9], {7: 50.0}) == 1.0
+    assert right([7, 8, 9], {8: 50.0}) == 0.0
+    assert right([7, 7, 9], {7: 50.0}) == 0.5
+
+
+@pytest.mark.parametrize("number", range(len(QUESTIONS)))
+def test_neutral_questions_have_one_answer(number: int) -> None:
+    question, (begun, words) = list(QUESTIONS.items())[number]
+    assert question.endswith("?") and not begun.endswith(" ")
+    assert len({word.lower() for word in words}) == len(words) == 4

@@ -139,6 +139,8 @@ def echo(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Echo:
     made = Echo()
     monkeypatch.setattr(lab, "generate", made.generate)
     monkeypatch.setattr(lab, "damage", lambda made: np.arange(1.0, len(made) + 1))
+    strengths = lambda made: [float((m.rewrite("") if m.rewrite else "|x 0").split("|")[1].split()[1]) for m in made]  # noqa: E731
+    monkeypatch.setattr(lab, "side_effects", lambda made: {"accuracy": np.array(strengths(made))})
     return made
 
 
@@ -373,6 +375,12 @@ def test_every_trial_keeps_what_it_reached_in_each_part(parts: list[Part], lab: 
         assert trial["parts"] == pytest.approx(expected)
         assert trial["dev_score"] == pytest.approx(np.mean(expected))
         assert trial["damage"] == [1.0, 2.0]
+
+
+def test_side_effects_are_those_of_the_chosen_trials(parts: list[Part], lab: Lab, echo: Echo) -> None:
+    best = {0: 4.0, 1: 1.0}
+    out = run(talker(STRENGTHS), parts, lab, lambda which, part, _, strength: 0.9 if strength == best[part] else 0.1)
+    assert out.side_effects == {"accuracy": [4.0, 1.0]}
 
 
 def test_where_nothing_can_be_told_trial_1_answers(parts: list[Part], lab: Lab, echo: Echo) -> None:
@@ -614,9 +622,7 @@ def test_what_the_judge_reads_is_charged_to_nobody(records: dict[str, Record], l
     for r in records.values():
         mine = sum(r.spent[phase]["lm_tokens"] for phase in ("fit", "selection", "query"))
         assert r.spent["total"]["lm_tokens"] <= mine + 0.2
-        assert r.spent["judge"]["lm_tokens"] > 0
-        acts = r.cell.contender["name"] != "no_intervention"  # where nothing is done, nothing is read again
-        assert (r.spent["damage"]["lm_tokens"] > 0) == acts
+        assert r.spent["judge"]["lm_tokens"] > 0 and r.spent["damage"]["lm_tokens"] > 0
     plain = records["no_intervention"]
     assert plain.spent["fit"]["lm_tokens"] == 0
     asks: set[str] = set()  # both concepts may be asked the same, which is answered once
@@ -678,7 +684,7 @@ def test_the_leaderboard_of_a_steered_task(records: dict[str, Record]) -> None:
     header = next(line for line in page.splitlines() if line.startswith("| #"))
     columns = [cell.strip() for cell in header.strip("|").split("|")]
     assert columns[3] == "mean score"
-    assert {"concept", "relevance", "fluency", "damage"} <= set(columns)
+    assert {"concept", "relevance", "fluency", "damage", "perplexity", "accuracy"} <= set(columns)
     for r in made:
         assert isinstance(r.test, Steered)
         name = r.cell.contender["name"]
@@ -693,6 +699,10 @@ def test_the_leaderboard_of_a_steered_task(records: dict[str, Record]) -> None:
         assert harm.estimate.value == pytest.approx(
             np.mean([r.trials[trial]["damage"][part] for part, trial in enumerate(r.chosen)])
         )
+        for metric in ("perplexity", "accuracy"):
+            beside = table.find("all", name, metric)
+            assert beside is not None
+            assert beside.estimate.value == pytest.approx(np.mean(r.side_effects[metric]))
     ranked = [table.find("all", name).estimate.value for name in table.contenders]  # type: ignore[union-attr]
     assert ranked == sorted(ranked, reverse=True)
 
@@ -752,13 +762,24 @@ def test_every_contender_is_laid_beside_prompting() -> None:
     assert "less strong" in render.as_markdown([table], versus="strong")
 
 
+def test_a_record_without_side_effects_takes_no_part_in_them(records: dict[str, Record]) -> None:
+    new = next(iter(believable(records)))
+    old = replace(new, cell=replace(new.cell, seed=new.cell.seed + 1), side_effects={})
+    name = new.cell.contender["name"]
+    both, alone = leaderboard.build([new, old])[0], leaderboard.build([old])[0]
+    assert both.find("all", name, "accuracy").estimate.value == pytest.approx(  # type: ignore[union-attr]
+        np.mean(new.side_effects["accuracy"])
+    )
+    assert alone.find("all", name, "accuracy") is None and alone.find("all", name, "damage") is not None
+
+
 def test_detection_and_steering_are_never_one_board(records: dict[str, Record]) -> None:
     from tests.results.test_record import record
 
     tables = leaderboard.build([*believable(records), record()])
     assert sorted(t.board.track for t in tables) == ["detect", "steer"]
     assert {s.metric for t in tables for s in t.scores if t.board.track == "steer"} == {
-        "score", "concept", "relevance", "fluency", "damage",
+        "score", "concept", "relevance", "fluency", "damage", "perplexity", "accuracy",
     }  # fmt: skip
     other = [replace(r, cell=replace(r.cell, judge={"name": "another"})) for r in believable(records)]
     assert len(leaderboard.build([*believable(records), *other])) == 2
