@@ -110,7 +110,9 @@ class Offline:
             for part in parts
         ]
         known = {} if unchecked != list(parts) else {"fluency of real": _real(parts, which, normal, lab)}
-        return OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), normal, lab, known)
+        panel = OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), normal, lab, known)
+        panel.probe([examples.prompts[:PROBES] for examples in asked])
+        return panel
 
 
 def _real(parts: Sequence[Part], which: int, normal: Normal, lab: Lab) -> float:
@@ -323,6 +325,14 @@ class OfflinePanel:
     ) -> None:
         self._scales, self._alike, self._normal, self._lab, self._known = scales, alike, normal, lab, known
         self._pool = alike(pool)
+        self._echoes: list[dict[str, float | None]] = [{} for _ in scales]
+
+    def probe(self, prompts: Sequence[Sequence[str]]) -> None:
+        """Notes for the report what each part's instructions are worth as their own answers."""
+        for number, asked in enumerate(prompts):
+            rated = self.rate([number] * len(asked), asked, asked)
+            means = {name: float(values.mean()) for name, values in rated.items()}
+            self._echoes[number] = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
 
     def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
         which = np.asarray(parts)
@@ -342,7 +352,10 @@ class OfflinePanel:
             "likelihood_band": [self._normal.low, self._normal.high],
             "distinct": self._normal.distinct,
             **self._known,
-            "parts": [dict(scale.report) | {"withheld": scale.withheld} for scale in self._scales],
+            "parts": [
+                dict(scale.report) | {"echo": echo, "withheld": scale.withheld}
+                for scale, echo in zip(self._scales, self._echoes, strict=True)
+            ],
         }
 
     def _relevance(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:

@@ -24,7 +24,7 @@ from results.stats import (
     over_seeds,
     over_tasks,
 )
-from results.steering import DAMAGE, ELSEWHERE, PERPLEXITY
+from results.steering import DAMAGE, ELSEWHERE, PERPLEXITY, judged
 
 FIELDS = (
     "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
@@ -89,6 +89,7 @@ class Table:
     cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> score where chosen, on test
     parts: Mapping[tuple[str, str], np.ndarray]  # suite, contender -> main metric within each concept, mean over seeds
     curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
+    known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
@@ -177,6 +178,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
         ),
         cells=single,
         parts=parts,
+        known={t: told for t in tasks if (told := judged([r for r in records if name("task", r) == t]))},
         curves={c: _curve([r for t in tasks for r in cells.get((t, c), []) if r.status == "ok"]) for c in contenders},
     )
 

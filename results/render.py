@@ -13,6 +13,7 @@ from results.leaderboard import FIELDS, VERSUS, Board, Score, Table, at_floor
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
+from results.steering import KNOWN
 
 
 def rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -135,12 +136,31 @@ def _notes(t: Table) -> list[str]:
     few = sorted({f"{s.task} ({s.groups})" for s in t.scores if s.task != "all" and s.groups < FEWEST_GROUPS})
     if few:
         lines += ["", f"Too few groups for a verdict (fewer than {FEWEST_GROUPS}): {', '.join(few)}."]
+    lines += _known(t)
     sizes = sorted({f"{s.task} {s.n} ({s.groups})" for s in t.scores if s.task != "all"})
     lines += ["", f"Test rows (groups): {', '.join(sizes)}."]
     incomplete = [c for c in t.contenders if not t.complete(c)]
     if incomplete:
         lines += ["", f"Not ranked, for lack of cells: {', '.join(incomplete)}."]
     return lines + _failures(t)
+
+
+def _known(t: Table) -> list[str]:
+    """What the judge makes of texts whose quality is known."""
+    if not t.known:
+        return []
+    columns = [name for name in (*KNOWN, "echo", "withheld") if any(name in told for told in t.known.values())]
+    rows = [["task", *columns]]
+    rows += [
+        [task, *(f"{told[name]:.2f}" if name in told else "–" for name in columns)] for task, told in t.known.items()
+    ]
+    about = (
+        "What the judge's scoring panel makes of texts whose quality is known, means over concepts: its AUROC for the "
+        "concept's texts among others, the concept scores of real, other, unsteered and hard negative texts, of salads "
+        "of the concept's words and of loops, the score of an echo of the instruction, and the share of concepts whose "
+        "scores are withheld."
+    )
+    return ["", about, "", *_aligned(rows)]
 
 
 def _failures(t: Table) -> list[str]:

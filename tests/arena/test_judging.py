@@ -384,13 +384,26 @@ def test_the_report_holds_texts_whose_quality_is_known(which: int, parts: list[P
     assert 0 <= told["fluency of real"] <= 1
     assert len(told["parts"]) == 2
     for part in told["parts"]:
+        echo = part.pop("echo")
         assert set(part) == {"auroc", "real", "other", "unsteered", "hard", "salad", "loops", "withheld"}
         assert all(0 <= part[name] <= 1 for name in part)
+        assert set(echo) == {CONCEPT, RELEVANCE, FLUENCY} and echo[RELEVANCE] > 0.9
         if which == SELECTS:
             assert part["auroc"] > 0.95
             assert part["other"] < 0.2 and part["real"] > 0.6
             assert part["other"] <= part["hard"] < part["real"]
     json.dumps(told, allow_nan=False)
+
+
+def test_an_echo_is_rated_as_any_answer(parts: list[Part], apart: Lab) -> None:
+    made = panel(SCORES, parts, apart)
+    prompts = asked(20, 12).prompts
+    made.probe([prompts, prompts[:3]])
+    for number, few in enumerate((prompts, prompts[:3])):
+        rated = made.rate([number] * len(few), few, few)
+        echo = made.report()["parts"][number]["echo"]
+        for name, values in rated.items():
+            assert echo[name] == (None if np.isnan(values).any() else pytest.approx(values.mean()))
 
 
 def test_the_panels_learn_from_texts_of_their_own(

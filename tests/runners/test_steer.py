@@ -762,6 +762,27 @@ def test_every_contender_is_laid_beside_prompting() -> None:
     assert "less strong" in render.as_markdown([table], versus="strong")
 
 
+def test_texts_of_known_quality_stand_beside_the_scores(records: dict[str, Record]) -> None:
+    def told(parts: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"judge": {"scores": {"parts": parts}}}
+
+    one = {"auroc": 1.0, "hard": None, "salad": 0.0, "withheld": False}
+    one["echo"] = {"concept": 0.5, "relevance": 1.0, "fluency": 0.25}
+    two = {"auroc": 0.8, "hard": 0.3, "salad": 0.2, "withheld": True}
+    two["echo"] = {"concept": None, "relevance": 1.0, "fluency": 1.0}
+    made = [replace(r, about={**r.about, **told([one, two])}) for r in believable(records)]
+    (table,) = leaderboard.build(made)
+    assert table.known == {
+        table.tasks[0]: {"auroc": 0.9, "hard": 0.3, "salad": 0.1, "echo": pytest.approx(3 / 7), "withheld": 0.5}
+    }
+    page = render.as_markdown([table])
+    assert "texts whose quality is known" in page and "| 0.90  | 0.30 | 0.10  | 0.43 | 0.50     |" in page
+    (plain,) = leaderboard.build([replace(r, about={**r.about, "judge": {"scores": {}}}) for r in made])
+    assert plain.known == {} and "quality is known" not in render.as_markdown([plain])
+    (real,) = leaderboard.build(believable(records))
+    assert {"auroc", "echo", "withheld"} <= set(real.known[real.tasks[0]])
+
+
 def test_a_record_without_side_effects_takes_no_part_in_them(records: dict[str, Record]) -> None:
     new = next(iter(believable(records)))
     old = replace(new, cell=replace(new.cell, seed=new.cell.seed + 1), side_effects={})
