@@ -18,6 +18,7 @@ from results.metrics import METRICS, evaluate
 from results.record import Answers, Record, Steered, canonical
 from results.stats import (
     Estimate,
+    Measured,
     bootstrap_weights,
     difference,
     over_parts,
@@ -87,13 +88,23 @@ class Table:
     scores: tuple[Score, ...]
     failures: tuple[str, ...]
     cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> score where chosen, on test
-    parts: Mapping[tuple[str, str], np.ndarray]  # suite, contender -> main metric within each concept, mean over seeds
     curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
+    measured: Mapping[tuple[str, str], Measured]  # task, contender -> the main metric, seed by seed
     known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage[contender]
         return have == of > 0
+
+    def complete_ones(self, family: str) -> tuple[str, ...]:
+        """Contenders of a family that have every cell, by name: their rank on the test has no say."""
+        return tuple(sorted({s.contender for s in self.scores if s.family == family and self.complete(s.contender)}))
+
+    def control_of(self, method: str) -> str | None:
+        """The matched control, of the same dictionaries where there are several; None where cells of it are missing."""
+        named = self.controls.get(method)
+        labels = [f"{named}{''.join(method.partition(' [')[1:])}", named]
+        return next((label for label in labels if label in self.contenders and self.complete(label)), None)
 
     def against(self, contender: str, other: str) -> tuple[float, float, float] | None:
         """Mean score of a contender less that of another over the board's families (of a single suite: its concepts),
@@ -102,9 +113,11 @@ class Table:
         both = [(a, b) for a, b in pairs if a is not None and b is not None]
         if contender == other or len(both) < len(self.tasks):
             return None
-        if len(self.tasks) == 1 and (self.tasks[0], contender) in self.parts:
-            one, two = (self.parts[self.tasks[0], name] for name in (contender, other))
-            return difference(one, two, [str(concept) for concept in range(len(one))])
+        one, two = (self.measured[self.tasks[0], name] for name in (contender, other))
+        if len(self.tasks) == 1 and one.parts is not None and two.parts is not None:
+            known = np.isfinite(one.parts).all(0) & np.isfinite(two.parts).all(0)
+            mine, others = one.parts[:, known].mean(0), two.parts[:, known].mean(0)
+            return difference(mine, others, [str(concept) for concept in range(known.sum())])
         return difference(
             np.array([a.estimate.value for a, _ in both]),
             np.array([b.estimate.value for _, b in both]),
@@ -151,14 +164,15 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
     scores: list[Score] = []
     coverage = {}
     single: dict[tuple[str, str, int], tuple[float, float]] = {}
-    parts: dict[tuple[str, str], np.ndarray] = {}
+    measured: dict[tuple[str, str], Measured] = {}
     for contender in contenders:
         ok = {t: [r for r in cells.get((t, contender), []) if r.status == "ok"] for t in tasks}
         coverage[contender] = (sum(len({r.cell.seed for r in found}) for found in ok.values()), due)
-        mine = [s for t in tasks if ok[t] for s in _scores(board, t, contender, ok[t])]
+        found = {t: _scores(board, t, contender, ok[t]) for t in tasks if ok[t]}
+        mine = [s for own, _ in found.values() for s in own]
+        measured |= {(t, contender): each for t, (_, each) in found.items()}
         scores += mine
         single |= {(t, contender, r.cell.seed): _dev_and_test(r) for t in tasks for r in ok[t]}
-        parts |= {(t, contender): by_concept for t in tasks if (by_concept := _by_concept(ok[t])) is not None}
         if mine and coverage[contender][0] == due:
             scores += _aggregate(board, contender, mine, families)
     ranked = {s.contender: s.estimate.value for s in scores if s.task == "all" and s.metric == MAIN[board.track]}
@@ -177,7 +191,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
             if r.status != "ok"
         ),
         cells=single,
-        parts=parts,
+        measured=measured,
         known={t: told for t in tasks if (told := judged([r for r in records if name("task", r) == t]))},
         curves={c: _curve([r for t in tasks for r in cells.get((t, c), []) if r.status == "ok"]) for c in contenders},
     )
@@ -202,16 +216,8 @@ def _dev_and_test(record: Record) -> tuple[float, float]:
     return float("nan") if dev is None else dev, measures.main(record.test)
 
 
-def _by_concept(records: Sequence[Record]) -> np.ndarray | None:
-    """The main metric within each concept that has one, mean over seeds; None where the task is no suite."""
-    if not records or records[0].test is None or len(set(records[0].test.part)) < 2:
-        return None
-    values = np.stack([measures.by_part(r)[MAIN[r.cell.track]] for r in records])
-    return np.asarray(values[:, np.isfinite(values).all(0)].mean(0))
-
-
-def _scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
-    """Every metric of one contender on one task, over its seeds."""
+def _scores(board: Board, task: str, contender: str, records: list[Record]) -> tuple[list[Score], Measured]:
+    """Every metric of one contender on one task over its seeds, and the main one seed by seed."""
     first = records[0]
     assert first.test is not None
     if isinstance(first.test, Steered) or len(set(first.test.part)) > 1:
@@ -227,7 +233,7 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
             values[metric].append(float(measured[0]))
             resampled[metric].append(measured[1:])
     groups = len(np.unique(first.test.group))
-    return [
+    found = [
         Score(
             board, task, contender, str(first.about["contender_family"]), metric,
             over_seeds(np.array(values[metric]), np.array(resampled[metric]), groups),
@@ -237,9 +243,11 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> l
         for metric in METRICS
         if np.isfinite(values[metric]).all()  # not every task has subpopulations
     ]  # fmt: skip
+    main = MAIN[board.track]
+    return found, Measured(_seeds(records), np.array(values[main]), groups, resampled=np.array(resampled[main]))
 
 
-def _suite_scores(board: Board, task: str, contender: str, records: list[Record]) -> list[Score]:
+def _suite_scores(board: Board, task: str, contender: str, records: list[Record]) -> tuple[list[Score], Measured]:
     """The same for a task of several parts: metrics within each part, the parts being the clusters."""
     found = [measures.by_part(r) for r in records]
     first = records[0]
@@ -260,7 +268,18 @@ def _suite_scores(board: Board, task: str, contender: str, records: list[Record]
                 _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
             )
         )  # fmt: skip
-    return scores
+    main = np.stack([f[MAIN[board.track]] for f in found])
+    return scores, Measured(_seeds(records), _known_mean(main), main.shape[1], parts=main)
+
+
+def _known_mean(parts: np.ndarray) -> np.ndarray:
+    """Means over the parts [S, P] that every seed has, [S]; NaN where there are none."""
+    known = parts[:, np.isfinite(parts).all(0)]
+    return np.asarray(known.mean(1)) if known.size else np.full(len(parts), np.nan)
+
+
+def _seeds(records: Sequence[Record]) -> tuple[int, ...]:
+    return tuple(r.cell.seed for r in records)
 
 
 def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Mapping[str, str]) -> list[Score]:

@@ -31,12 +31,12 @@ class Quiver:
 
 def pool(table: Table) -> tuple[str, ...]:
     """The baselines that have every cell of the board."""
-    return _complete(table, "baseline")
+    return table.complete_ones("baseline")
 
 
 def quivers(table: Table) -> list[Quiver]:
     """Each complete method added to the complete baselines by itself, then all of them."""
-    arrows, methods = pool(table), _complete(table, "method")
+    arrows, methods = pool(table), table.complete_ones("method")
     if not arrows:
         return []
     groups = [(method,) for method in methods] + ([methods] if len(methods) > 1 else [])
@@ -81,8 +81,3 @@ def _mean(values: Sequence[float], families: Sequence[str], by_family: bool) -> 
 def _choice(table: Table, task: str, seed: int, names: Sequence[str]) -> str:
     """The best out of fold; of equals the first named, so that what is added must be better."""
     return max(names, key=lambda name: table.cells[task, name, seed][0])
-
-
-def _complete(table: Table, family: str) -> tuple[str, ...]:
-    """By name: their rank on the test has no say, not even among equals."""
-    return tuple(sorted({s.contender for s in table.scores if s.family == family and table.complete(s.contender)}))

@@ -190,12 +190,10 @@ def _toolbox(t: Table) -> list[str]:
 
 
 def _against_control(t: Table, method: str) -> str:
-    """The matched control, of the same dictionaries where the board tells them apart, and the distance from it."""
-    named = t.controls.get(method)
-    labels = [f"{named}{''.join(method.partition(' [')[1:])}", named]
-    control = next((label for label in labels if label in t.contenders and t.complete(label)), None)
+    """The matched control and the distance from it."""
+    control = t.control_of(method)
     if control is None:
-        return f"{named or 'none'}: not on this board in full"
+        return f"{t.controls.get(method) or 'none'}: not on this board in full"
     gap = t.against(method, control)
     if gap is None:
         one, two = (t.find("all", c) for c in (method, control))

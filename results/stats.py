@@ -56,8 +56,10 @@ def _drawn(group_bytes: bytes, truth_bytes: bytes, salt: str) -> np.ndarray:
     return counts[:, index]
 
 
-def over_seeds(values: np.ndarray, resampled: np.ndarray, groups: int) -> Estimate:
-    """Mean over seeds with an interval for other examples and other seeds.
+def over_seeds(
+    values: np.ndarray, resampled: np.ndarray, groups: int, most: float = 1.0, least: float = 0.0
+) -> Estimate:
+    """Mean over seeds with an interval for other examples and other seeds, cut at `least` and `most`.
 
     values [S]; resampled [S, B], the same resamples for each seed. The bootstrap variance of the mean
     over seeds and the seeds' own variance / S are added; degrees of freedom by Welch-Satterthwaite.
@@ -68,11 +70,11 @@ def over_seeds(values: np.ndarray, resampled: np.ndarray, groups: int) -> Estima
     examples = float(np.nanvar(np.nanmean(resampled, axis=0), ddof=1))
     seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
     freedom = _welch([(examples, np.inf), (seeds, len(values) - 1)])
-    return _estimate(mean, examples + seeds, freedom)
+    return _estimate(mean, examples + seeds, freedom, most, least)
 
 
-def over_parts(values: np.ndarray, most: float = 1.0) -> Estimate:
-    """Mean over seeds and parts with an interval for other parts and other seeds, cut at 0 and `most`.
+def over_parts(values: np.ndarray, most: float = 1.0, least: float = 0.0) -> Estimate:
+    """Mean over seeds and parts with an interval for other parts and other seeds, cut at `least` and `most`.
 
     values [S, P]. Parts (concepts) are the clusters: the variance of their means over seeds / P, with the seeds' own
     variance / S added; degrees of freedom by Welch-Satterthwaite. The examples' noise is within that of the parts.
@@ -83,7 +85,7 @@ def over_parts(values: np.ndarray, most: float = 1.0) -> Estimate:
         return Estimate(mean, None, None, None, np.inf)
     of_parts = float(values.mean(0).var(ddof=1)) / parts
     of_seeds = float(values.mean(1).var(ddof=1)) / seeds if seeds > 1 else 0.0
-    return _estimate(mean, of_parts + of_seeds, _welch([(of_parts, parts - 1), (of_seeds, seeds - 1)]), most)
+    return _estimate(mean, of_parts + of_seeds, _welch([(of_parts, parts - 1), (of_seeds, seeds - 1)]), most, least)
 
 
 def over_tasks(estimates: Sequence[Estimate], families: Sequence[str], most: float = 1.0) -> Estimate:
@@ -108,13 +110,97 @@ def over_tasks(estimates: Sequence[Estimate], families: Sequence[str], most: flo
 def difference(values: np.ndarray, others: np.ndarray, families: Sequence[str]) -> tuple[float, float, float] | None:
     """Mean difference of two contenders over tasks with a 95 % t interval over the families' means; None where
     there are too few families."""
-    names = sorted(set(families))
-    if len(names) < FEWEST_FAMILIES:
+    e = over_families(np.asarray(values) - np.asarray(others), families)
+    return None if e is None or e.low is None or e.high is None else (e.value, e.low, e.high)
+
+
+def over_families(gaps: np.ndarray, families: Sequence[str]) -> Estimate | None:
+    """Mean of differences [tasks] with a t interval over the families' means; None where there are too few families."""
+    if len(set(families)) < FEWEST_FAMILIES:
         return None
-    gaps = np.asarray(values) - np.asarray(others)
-    means = np.array([gaps[[f == name for f in families]].mean() for name in names])
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(means) - 1)) * float(means.std(ddof=1)) / len(means) ** 0.5
-    return float(means.mean()), float(means.mean()) - half, float(means.mean()) + half
+    means = by_family(gaps, families)
+    return _estimate(float(means.mean()), float(means.var(ddof=1)) / len(means), len(means) - 1, np.inf, -np.inf)
+
+
+def by_family(values: np.ndarray, families: Sequence[str]) -> np.ndarray:
+    """Means of values [tasks] within each family, [families], by name."""
+    return np.array([values[[f == name for f in families]].mean() for name in sorted(set(families))])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One contender's metric on one task, for each seed, and what tells how far it may lie from other examples'."""
+
+    seeds: tuple[int, ...]
+    values: np.ndarray  # [S]
+    groups: int  # clusters of the test
+    resampled: np.ndarray | None = None  # [S, B], under the resamples of the test's rows
+    parts: np.ndarray | None = None  # [S, P], within each part of a suite, whose clusters these are
+
+
+def paired(one: Measured, two: Measured) -> Estimate | None:
+    """Difference of two contenders on the same test rows, over the seeds that both have: averaged over seeds, with an
+    interval for other examples (of a suite: other parts) and other seeds. None without a seed in common."""
+    seeds = [seed for seed in one.seeds if seed in two.seeds]
+    if not seeds:
+        return None
+    mine, others = ([m.seeds.index(seed) for seed in seeds] for m in (one, two))
+    if one.parts is not None and two.parts is not None:
+        gaps = one.parts[mine] - two.parts[others]
+        gaps = gaps[:, np.isfinite(gaps).all(0)]
+        return over_parts(gaps, np.inf, -np.inf) if gaps.size else None
+    assert one.resampled is not None
+    assert two.resampled is not None
+    gaps = one.values[mine] - two.values[others]
+    return over_seeds(gaps, one.resampled[mine] - two.resampled[others], one.groups, np.inf, -np.inf)
+
+
+def above(e: Estimate, margin: float = 0.0) -> float:
+    """One-sided p value of the estimate lying above a margin (t test); 1 where it has no variance to go by."""
+    if e.variance is None:
+        return 1.0
+    if e.variance == 0:
+        return 0.0 if e.value > margin else 1.0
+    return float(stats.t.sf((e.value - margin) / e.variance**0.5, e.freedom))
+
+
+def below(e: Estimate, margin: float = 0.0) -> float:
+    """One-sided p value of the estimate lying below a margin."""
+    return above(Estimate(-e.value, None, None, e.variance, e.freedom), -margin)
+
+
+def equivalent(e: Estimate, margin: float) -> float:
+    """p value of a difference lying within +-margin: two one-sided tests (TOST, Schuirmann 1987)."""
+    return max(above(e, -margin), below(e, margin))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p values adjusted so that the family-wise error is held (Holm 1979)."""
+    adjusted, worst = [1.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        worst = max(worst, min(1.0, p[i] * (len(p) - rank)))
+        adjusted[i] = worst
+    return adjusted
+
+
+def detectable(e: Estimate, alpha: float = 1 - LEVEL, power: float = 0.8) -> float | None:
+    """The smallest true difference that a one-sided test at alpha would find with this power."""
+    if e.variance is None:
+        return None
+    return float((stats.t.ppf(1 - alpha, e.freedom) + stats.t.ppf(power, e.freedom)) * e.variance**0.5)
+
+
+def sign_flip(values: np.ndarray) -> float:
+    """Two-sided p value of a mean over families [n] being 0: exact permutation of signs up to 2^15, seeded beyond."""
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if n <= 15:
+        signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+    else:
+        signs = np.random.default_rng(n).choice([-1, 1], size=(2**15, n))
+        signs[0] = 1
+    means = np.abs(signs @ values)
+    return float((means >= means[0] - 1e-12).mean())
 
 
 def _welch(terms: Sequence[tuple[float, float]]) -> float:
@@ -124,6 +210,6 @@ def _welch(terms: Sequence[tuple[float, float]]) -> float:
     return total**2 / shares if shares > 0 else np.inf
 
 
-def _estimate(mean: float, variance: float, freedom: float, most: float = 1.0) -> Estimate:
+def _estimate(mean: float, variance: float, freedom: float, most: float = 1.0, least: float = 0.0) -> Estimate:
     half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * variance**0.5
-    return Estimate(mean, max(mean - half, 0.0), min(mean + half, most), variance, freedom)
+    return Estimate(mean, max(mean - half, least), min(mean + half, most), variance, freedom)

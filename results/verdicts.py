@@ -1,0 +1,237 @@
+"""Does a method beat the baselines? One word per method and task, and one over all tasks of a board.
+
+Of a method m against the pool, the baselines that have every cell of the board:
+
+- **beats**: above *every* baseline of the pool (intersection-union: the largest of the one-sided p values counts), p
+  adjusted over the board's methods (Holm); **void** where it does not stand above its matched control too.
+- **ties**: within the margin of its opponent (TOST). The opponent is the baseline with the best mean rank out of fold
+  on the *other* tasks of the board, so that it is not chosen by the answers that it is compared on.
+- **loses**: below the opponent, p adjusted likewise.
+- else **inconclusive**; **too few** where there are fewer than 20 groups, or over tasks fewer than 6 families.
+
+Differences are of the same test rows, averaged over seeds; see `results.stats.paired`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.stats import rankdata
+
+from results.leaderboard import VERSUS, Table
+from results.quiver import pool
+from results.stats import (
+    FEWEST_GROUPS,
+    Estimate,
+    above,
+    below,
+    by_family,
+    detectable,
+    equivalent,
+    holm,
+    over_families,
+    paired,
+    sign_flip,
+)
+
+WORDS = BEATS, TIES, LOSES, INCONCLUSIVE, TOO_FEW, VOID = (
+    "beats", "ties", "loses", "inconclusive", "too few", "void",
+)  # fmt: skip
+ALL = "all"
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Margins:
+    """Differences that do not matter, fixed before the first run."""
+
+    task: float = 0.02
+    suite: float = 0.01
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A method on a task (`all`: over the board's tasks)."""
+
+    task: str
+    method: str
+    word: str
+    opponent: str | None
+    gap: Estimate | None  # less the opponent
+    beside: Estimate | None  # less the contender that everything is laid beside
+    p: float | None  # of standing above every baseline of the pool, adjusted (Holm)
+    flip: float | None  # over tasks: p of the gap being 0 by permutation of the families' signs
+    detectable: float | None  # the smallest true difference from the opponent that would be found, 4 times in 5
+    pool: tuple[str, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """One method's differences on a task, before methods are adjusted for each other."""
+
+    method: str
+    opponent: str
+    gaps: dict[str, Estimate]  # less each baseline of the pool
+    beside: Estimate | None
+    control: Estimate | None
+    pool: tuple[str, ...]
+
+
+Gap = Callable[[str, str], Estimate | None]  # of two contenders
+
+
+def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = False) -> list[Verdict]:
+    """Over the board's tasks first, then task by task; methods by name.
+
+    equal_access: a method meets those baselines alone that use nothing that it does not.
+    """
+    margins = margins or Margins()
+    found = _overall(table, margins, equal_access)
+    for task in table.tasks:
+        groups = min(
+            (table.measured[task, c].groups for c in table.contenders if (task, c) in table.measured), default=0
+        )
+        gap = _on_task(table, task)
+        compared = _compared(table, gap, [other for other in table.tasks if other != task], equal_access)
+        found += _judged(task, compared, margins.task, "" if groups >= FEWEST_GROUPS else f"{groups} groups")
+    return found
+
+
+def opponent(table: Table, arrows: Sequence[str], tasks: Sequence[str]) -> str | None:
+    """The baseline with the best mean rank out of fold on some tasks; of equals the first by name.
+
+    Without a task to go by, the contender that everything is laid beside, where it is in the pool.
+    """
+    if not arrows:
+        return None
+    if not tasks:
+        return VERSUS[table.board.track] if VERSUS[table.board.track] in arrows else None
+    ranks = np.array([rankdata([-_dev(table, task, name) for name in arrows]) for task in tasks])
+    return min(zip(ranks.mean(0).tolist(), arrows, strict=True))[1]
+
+
+def _dev(table: Table, task: str, contender: str) -> float:
+    """What the chosen trials reached where they were chosen, mean over seeds; last where nothing is known."""
+    values = [dev for (of, name, _), (dev, _) in table.cells.items() if (of, name) == (task, contender)]
+    return float(np.mean(values)) if values and np.isfinite(values).all() else -np.inf
+
+
+def _on_task(table: Table, task: str) -> Gap:
+    def gap(one: str, two: str) -> Estimate | None:
+        return paired(table.measured[task, one], table.measured[task, two])
+
+    return gap
+
+
+def _over_tasks(table: Table) -> Gap:
+    """Means over families; of a single suite, over its concepts."""
+    families = [table.families[task] for task in table.tasks]
+
+    def gap(one: str, two: str) -> Estimate | None:
+        each = [paired(table.measured[task, one], table.measured[task, two]) for task in table.tasks]
+        if any(e is None for e in each):
+            return None
+        return over_families(np.array([e.value for e in each if e is not None]), families)
+
+    return gap
+
+
+def _compared(table: Table, gap: Gap, others: Sequence[str], equal_access: bool) -> list[_Compared]:
+    found = []
+    for method in table.complete_ones("method"):
+        arrows = pool(table)
+        if equal_access:
+            arrows = tuple(b for b in arrows if set(table.access[b]) <= set(table.access[method]))
+        rival = opponent(table, arrows, others)
+        gaps = {b: e for b in arrows if (e := gap(method, b)) is not None}
+        if rival is None or len(gaps) < len(arrows):
+            continue
+        beside, control = VERSUS[table.board.track], table.control_of(method)
+        found.append(
+            _Compared(
+                method,
+                rival,
+                gaps,
+                gap(method, beside) if beside in table.contenders and table.complete(beside) else None,
+                gap(method, control) if control else None,
+                arrows,
+            )
+        )
+    return found
+
+
+def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str) -> list[Verdict]:
+    """One word each, the methods' p values adjusted for each other."""
+    better = holm([max(map(above, c.gaps.values())) for c in compared])
+    worse = holm([below(c.gaps[c.opponent]) for c in compared])
+    found = []
+    for c, p, q in zip(compared, better, worse, strict=True):
+        gap = c.gaps[c.opponent]
+        word, note = _word(c, gap, p, q, margin)
+        if few:
+            word, note = TOO_FEW, few
+        found.append(Verdict(task, c.method, word, c.opponent, gap, c.beside, p, None, detectable(gap), c.pool, note))
+    return found
+
+
+def _word(c: _Compared, gap: Estimate, better: float, worse: float, margin: float) -> tuple[str, str]:
+    if better <= ALPHA:
+        if c.control is None:
+            return VOID, "its matched control is not on this board in full"
+        return (BEATS, "") if above(c.control) <= ALPHA else (VOID, "it does not stand above its matched control")
+    if equivalent(gap, margin) <= ALPHA:
+        return TIES, ""
+    return (LOSES, "") if worse <= ALPHA else (INCONCLUSIVE, "")
+
+
+def _overall(table: Table, margins: Margins, equal_access: bool) -> list[Verdict]:
+    """Over the board's tasks; of a single task, which is no suite of tasks, none."""
+    if len(table.tasks) < 2:
+        return []
+    families = len(set(table.families.values()))
+    compared = _compared(table, _over_tasks(table), table.tasks, equal_access)
+    if compared:
+        return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, margins.suite, "")]
+    return [
+        Verdict(ALL, method, TOO_FEW, None, None, None, None, None, None, pool(table), f"{families} task families")
+        for method in table.complete_ones("method")
+        if pool(table)
+    ]
+
+
+def _flip(table: Table, verdict: Verdict) -> float:
+    each = [paired(table.measured[t, verdict.method], table.measured[t, str(verdict.opponent)]) for t in table.tasks]
+    gaps = np.array([e.value for e in each if e is not None])
+    return sign_flip(by_family(gaps, [table.families[task] for task in table.tasks]))
+
+
+def sentence(method: str, found: Sequence[Verdict]) -> str:
+    """A method's verdicts in plain English."""
+    mine = [v for v in found if v.method == method and v.task != ALL]
+    counts = [(word, sum(v.word == word for v in mine)) for word in WORDS]
+    names = {BEATS: "win", TIES: "tie", LOSES: "loss", VOID: "void win"}
+    told = [
+        f"{n} {names.get(word, word)}{('es' if word == LOSES else 's') if n != 1 and word in names else ''}"
+        for word, n in counts
+        if n
+    ]
+    text = f"{method}: {', '.join(told)} in {len(mine)} task{'s' * (len(mine) != 1)}"
+    whole = next((v for v in found if v.method == method and v.task == ALL), None)
+    if whole is None or whole.gap is None:
+        return f"{text}."
+    e = whole.gap
+    gap = f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
+    return f"{text}; over all of them it {_verb(whole.word)} {whole.opponent} ({gap})."
+
+
+def _verb(word: str) -> str:
+    return {
+        BEATS: "beats every baseline, beside",
+        TIES: "ties with",
+        LOSES: "loses against",
+        INCONCLUSIVE: "is not told apart from",
+        VOID: "wins, but no more than its control does, beside",
+    }[word]

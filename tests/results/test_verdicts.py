@@ -1,0 +1,288 @@
+"""Verdicts: each word by construction, the statistics against other libraries, and how often they err."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.weightstats import ttost_paired
+
+from results import stats
+from results.leaderboard import Table
+from results.stats import Estimate, Measured, above, below, detectable, equivalent, holm, paired, sign_flip
+from results.verdicts import ALL, Margins, Verdict, opponent, sentence, verdicts
+from tests.results.test_quiver import board
+
+PARTS = 40
+
+
+def parts(*means: float, noise: float = 0.01, seed: int = 0, count: int = PARTS) -> Measured:
+    """Values of a suite's parts, a row for each seed."""
+    rng = np.random.default_rng(seed)
+    values = np.array(means)[:, None] + noise * rng.normal(size=(len(means), count))
+    return Measured(tuple(range(len(means))), values.mean(1), count, parts=values)
+
+
+def with_values(values: Mapping[str, Sequence[Measured]], **family: str) -> Table:
+    """A board on which contenders (methods by name, else baselines) measured this on its tasks."""
+    tasks = len(next(iter(values.values())))
+    table = board({name: (each[0].values.mean(), 1.0) for name, each in values.items()}, families=tasks, **family)
+    measured = {(task, name): each[number] for name, each in values.items() for number, task in enumerate(table.tasks)}
+    cells = {
+        (task, name, seed): (float(each[number].values.mean()), 0.5)
+        for name, each in values.items()
+        for number, task in enumerate(table.tasks)
+        for seed in (0, 1)
+    }
+    return replace(table, measured=measured, cells=cells, controls={**dict.fromkeys(values), "sae": "random"})
+
+
+def only(found: Sequence[Verdict], method: str, task: str = "task0") -> Verdict:
+    (verdict,) = [v for v in found if (v.method, v.task) == (method, task)]
+    return verdict
+
+
+BASE = {"probe": [parts(0.8, 0.8, seed=1)], "words": [parts(0.7, 0.7, seed=2)]}
+
+
+def on_one(sae: Measured, random: Measured | None = None, **others: Measured) -> Table:
+    values = {**BASE, "sae": [sae], "random": [random or parts(0.5, 0.5, seed=4)]}
+    values |= {name: [each] for name, each in others.items()}
+    return with_values(values, sae="method", random="control")
+
+
+def judge(table: Table, **how: bool) -> Verdict:
+    """Of the SAE on the only task; with no other task to go by, the opponent is named here."""
+    import results.verdicts as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "VERSUS", {"detect": "probe"})
+        return only(verdicts(table, **how), "sae")
+
+
+def test_above_every_baseline_and_its_control_is_a_win() -> None:
+    v = judge(on_one(parts(0.83, 0.83, seed=3)))
+    assert (v.word, v.opponent, v.pool) == ("beats", "probe", ("probe", "words"))
+    assert v.gap is not None and v.gap.value == pytest.approx(0.03, abs=0.005)
+    assert v.p is not None and v.p < 1e-6
+
+
+def test_above_one_baseline_and_not_above_another_is_no_win() -> None:
+    v = judge(on_one(parts(0.83, 0.83, seed=3), better=parts(0.84, 0.84, seed=5)))
+    assert v.word != "beats" and v.p is not None and v.p > 0.5
+
+
+def test_a_win_that_the_control_has_too_is_void() -> None:
+    v = judge(on_one(parts(0.83, 0.83, seed=3), random=parts(0.84, 0.84, seed=6)))
+    assert v.word == "void" and "does not stand above its matched control" in v.note
+    table = on_one(parts(0.83, 0.83, seed=3))
+    v = judge(replace(table, controls={**table.controls, "sae": "absent"}))
+    assert v.word == "void" and "not on this board" in v.note
+
+
+@pytest.mark.parametrize(("mean", "word"), [(0.801, "ties"), (0.789, "ties"), (0.7, "loses")])
+def test_within_the_margin_it_ties_and_below_it_loses(mean: float, word: str) -> None:
+    assert judge(on_one(parts(mean, mean, seed=3))).word == word
+
+
+def test_where_nothing_can_be_told_it_is_inconclusive() -> None:
+    v = judge(on_one(parts(0.8, 0.8, noise=0.3, seed=3)))
+    assert v.word == "inconclusive" and v.detectable is not None and v.detectable > 0.02
+
+
+def test_few_groups_give_no_verdict() -> None:
+    few = {name: [parts(0.8, 0.8, count=19, seed=n)] for n, name in enumerate(("probe", "random", "sae"))}
+    v = judge(with_values(few, sae="method", random="control"))
+    assert (v.word, v.note) == ("too few", "19 groups")
+
+
+def test_methods_are_adjusted_for_each_other() -> None:
+    """A win at p = 0.03 by itself is none among four methods."""
+    probe = parts(0.8, seed=1)
+    assert probe.parts is not None
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=PARTS)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    shift = scipy.stats.t.isf(0.03, PARTS - 1) / PARTS**0.5  # of a mean whose p value is 0.03
+    slight = Measured((0,), probe.values, PARTS, parts=probe.parts + (noise + shift)[None] * 0.2)
+    poor = {f"poor{n}": [parts(0.5, seed=7 + n)] for n in range(3)}
+    values = {"probe": [probe], "random": [parts(0.3, seed=2)], "sae": [slight]}
+    alone = judge(with_values(values, sae="method", random="control"))
+    assert alone.word == "beats" and alone.p == pytest.approx(0.03)
+    family = dict.fromkeys((*poor, "sae"), "method") | {"random": "control"}
+    among = judge(with_values({**values, **poor}, **family))
+    assert among.word == "inconclusive" and among.p == pytest.approx(0.12)
+
+
+def test_the_opponent_is_chosen_out_of_fold_on_the_other_tasks() -> None:
+    low, high = parts(0.6, 0.6, seed=1), parts(0.9, 0.9, seed=2)
+    values = {"probe": [high, low, low], "words": [low, high, high], "sae": [low] * 3, "random": [low] * 3}
+    table = with_values(values, sae="method", random="control")
+    found = verdicts(table)
+    # On task0 words is best on the two others; on task1 and task2 each has one of the others: the first by name.
+    assert [only(found, "sae", task).opponent for task in table.tasks] == ["words", "probe", "probe"]
+    assert opponent(table, ("probe", "words"), []) is None
+    assert opponent(table, (), table.tasks) is None
+
+
+def test_equal_access_leaves_out_baselines_that_see_more() -> None:
+    table = on_one(parts(0.75, 0.75, seed=3))
+    access = {**dict.fromkeys(table.contenders, ("labels",)), "probe": ("labels", "internals")}
+    assert judge(replace(table, access=access)).word == "loses"
+    import results.verdicts as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "VERSUS", {"detect": "words"})
+        (v,) = verdicts(replace(table, access=access), equal_access=True)
+    assert (v.word, v.pool, v.opponent) == ("beats", ("words",), "words")
+
+
+def many(means: Mapping[str, float], tasks: int = 8, spread: float = 0.0) -> Table:
+    rng = np.random.default_rng(1)
+    values = {
+        name: [parts(*[mean + spread * rng.normal()] * 2, seed=100 * n + task) for task in range(tasks)]
+        for n, (name, mean) in enumerate(means.items())
+    }
+    return with_values(values, sae="method", random="control")
+
+
+def test_over_tasks_it_is_a_t_test_over_families_and_a_sentence() -> None:
+    table = many({"probe": 0.8, "words": 0.7, "sae": 0.83, "random": 0.6})
+    found = verdicts(table)
+    v = only(found, "sae", ALL)
+    assert (v.word, v.opponent) == ("beats", "probe")
+    gaps = [table.measured[t, "sae"].values.mean() - table.measured[t, "probe"].values.mean() for t in table.tasks]
+    low, high = scipy.stats.t.interval(0.95, 7, np.mean(gaps), scipy.stats.sem(gaps))
+    assert v.gap is not None
+    assert (v.gap.value, v.gap.low, v.gap.high) == pytest.approx((np.mean(gaps), low, high))
+    assert v.p == pytest.approx(scipy.stats.ttest_1samp(gaps, 0, alternative="greater").pvalue)
+    assert v.flip == 2 / 2**8
+    said = sentence("sae", found)
+    assert said.startswith("sae: 8 wins in 8 tasks; over all of them it beats every baseline, beside probe (+0.03")
+    tie = many({"probe": 0.8, "words": 0.7, "sae": 0.8, "random": 0.6})
+    assert sentence("sae", verdicts(tie)).startswith("sae: 8 ties in 8 tasks; over all of them it ties with probe")
+
+
+def test_few_families_give_no_verdict_over_tasks() -> None:
+    found = verdicts(many({"probe": 0.8, "sae": 0.83, "random": 0.6}, tasks=4))
+    v = only(found, "sae", ALL)
+    assert (v.word, v.gap, v.note) == ("too few", None, "4 task families")
+    assert sentence("sae", found) == "sae: 4 wins in 4 tasks."
+
+
+def test_margins_are_given() -> None:
+    table = many({"probe": 0.8, "sae": 0.77, "random": 0.6})
+    assert only(verdicts(table), "sae").word == "loses"
+    wide = verdicts(table, Margins(task=0.1, suite=0.1))
+    assert {v.word for v in wide} == {"ties"}
+
+
+def test_p_values_are_those_of_t_tests() -> None:
+    rng = np.random.default_rng(3)
+    one, two = rng.normal(0.8, 0.05, 30), rng.normal(0.78, 0.05, 30)
+    gap = paired(Measured((0,), one[:1], 30, parts=one[None]), Measured((0,), two[:1], 30, parts=two[None]))
+    assert gap is not None
+    greater, less = (scipy.stats.ttest_rel(one, two, alternative=side).pvalue for side in ("greater", "less"))
+    assert (above(gap), below(gap)) == pytest.approx((greater, less))
+    assert equivalent(gap, 0.04) == pytest.approx(ttost_paired(one, two, -0.04, 0.04)[0])
+    interval = scipy.stats.ttest_rel(one, two).confidence_interval(0.95)
+    assert (gap.low, gap.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    for seed in range(20):
+        p = np.random.default_rng(seed).uniform(0, 0.2, 7)
+        np.testing.assert_allclose(holm(list(p)), multipletests(p, method="holm")[1])
+    assert holm([]) == []
+
+
+def test_sign_flips_are_those_of_scipy() -> None:
+    values = np.random.default_rng(0).normal(0.5, 1, 9)
+    theirs = scipy.stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    assert sign_flip(values) == pytest.approx(theirs.pvalue)
+    many = np.random.default_rng(1).normal(0.5, 1, 30)
+    assert sign_flip(many) == sign_flip(many)
+    assert sign_flip(many) == pytest.approx(scipy.stats.ttest_1samp(many, 0).pvalue, abs=0.02)
+
+
+def test_the_detectable_difference_has_the_power_that_it_claims() -> None:
+    e = Estimate(0.0, None, None, 0.02**2, 29)
+    least = detectable(e)
+    assert least is not None
+    power = TTestPower().power(least / (0.02 * 30**0.5), nobs=30, alpha=0.05, alternative="larger")
+    assert power == pytest.approx(0.8, abs=0.01)
+    assert detectable(Estimate(0.0, None, None, None, np.inf)) is None
+
+
+def test_differences_are_of_the_seeds_and_parts_that_both_have() -> None:
+    values = np.arange(12.0).reshape(3, 4)
+    one = Measured((0, 1, 2), values.mean(1), 4, parts=values)
+    holes = values[:2] - 1
+    holes[0, 3] = np.nan
+    two = Measured((2, 1), holes.mean(1), 4, parts=holes)
+    gap = paired(one, two)
+    assert gap is not None
+    assert gap.value == pytest.approx(np.mean([values[2, :3] - holes[0, :3], values[1, :3] - holes[1, :3]]))
+    assert paired(one, Measured((7,), np.zeros(1), 4, parts=np.zeros((1, 4)))) is None
+    flat = paired(one, one)
+    assert flat is not None and (above(flat), below(flat)) == (1.0, 1.0) and equivalent(flat, 0.01) == 0.0
+
+
+def rows(rng: np.random.Generator, n: int, seeds: int, means: Sequence[float]) -> list[Measured]:
+    """AUROCs of contenders that share what is hard about the rows, each seed with noise of its own."""
+    from results.metrics import auroc
+
+    truth = np.arange(n) % 2
+    weights = np.concatenate([np.ones((1, n)), stats.bootstrap_weights(np.arange(n), truth, str(rng.integers(2**30)))])
+    shared, found = 0.6 * rng.normal(size=n), []
+    for mean in means:
+        own, values = 0.6 * rng.normal(size=n), []
+        for _ in range(seeds):
+            score = (mean + 0.15 * rng.normal()) * truth + shared + own + 0.53 * rng.normal(size=n)
+            values.append(auroc(truth, np.stack([np.zeros(n), score], 1), weights))
+        whole = np.array(values)
+        found.append(Measured(tuple(range(seeds)), whole[:, 0], n, resampled=whole[:, 1:]))
+    return found
+
+
+@pytest.mark.parametrize(("n", "seeds", "area"), [(100, 3, 0.9), (500, 2, 0.6)])
+def test_paired_intervals_cover(n: int, seeds: int, area: float) -> None:
+    """Other examples and other seeds: the true difference lies within about 95 of 100 intervals."""
+    rng = np.random.default_rng(7)
+    mean = scipy.stats.norm.ppf(area) * 2**0.5
+    true = np.diff(scipy.stats.norm.cdf(np.array([mean, mean + 0.2]) / (2 + 0.15**2) ** 0.5))[0]
+    hits = 0
+    for _ in range(200):
+        one, two = rows(rng, n, seeds, (mean, mean + 0.2))
+        gap = paired(two, one)
+        assert gap is not None and gap.low is not None and gap.high is not None
+        hits += gap.low <= true <= gap.high
+    assert 0.91 <= hits / 200 <= 0.995
+
+
+def test_errors_stay_at_five_percent() -> None:
+    """Of methods that are as good as the best baseline none wins in 95 of 100 boards; at the margin none ties."""
+    rng = np.random.default_rng(11)
+    wins = ties = 0
+    names = [f"m{n}" for n in range(4)]
+    for _ in range(300):
+        difficulty = rng.normal(0.8, 0.05, 30)
+
+        def drawn(mean: float, difficulty: np.ndarray = difficulty) -> Measured:
+            values = difficulty + mean + 0.04 * rng.normal(size=(3, 30)) + 0.005 * rng.normal(size=(3, 1))
+            return Measured((0, 1, 2), values.mean(1), 30, parts=values)
+
+        equal = {"probe": drawn(0.0), **{name: drawn(0.0) for name in names}}
+        gaps = {name: paired(equal[name], equal["probe"]) for name in names}
+        wins += min(holm([above(e) for e in gaps.values() if e is not None])) <= 0.05
+        apart = paired(drawn(-0.02), drawn(0.0))
+        assert apart is not None
+        ties += equivalent(apart, 0.02) <= 0.05
+    assert wins / 300 <= 0.075 and ties / 300 <= 0.075  # two standard errors above 5 %
