@@ -35,7 +35,7 @@ from arena.generation import (
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel, reweighted
 from arena.neutral import INSTRUCTIONS, QUESTIONS
-from arena.sharing import distinct, grown, untouched
+from arena.sharing import common, distinct, grown, untouched
 
 if TYPE_CHECKING:
     from arena.activations import Reader
@@ -94,8 +94,12 @@ def perplexity(reader: Reader, interventions: Sequence[Intervention]) -> tuple[n
 
 def accuracy(reader: Reader, interventions: Sequence[Intervention]) -> tuple[np.ndarray, int]:
     """On questions with several answers, under each intervention, [n], and the tokens that passed the model."""
-    options = {asked: [_ids(reader, f" {word}")[0] for word in words] for asked, (_, words) in QUESTIONS.items()}
-    right = {asked: [*_ids(reader, begun), options[asked][0]] for asked, (begun, _) in QUESTIONS.items()}
+    options, right = {}, {}
+    for asked, (begun, words) in QUESTIONS.items():
+        whole = [_ids(reader, f"{begun} {word}") for word in words]
+        place = common(whole)  # the first token that tells them apart
+        options[asked] = [ids[place] for ids in whole]
+        right[asked] = whole[0][: place + 1]
     return _reread(reader, interventions, right, rightness, options)
 
 

@@ -112,7 +112,8 @@ def _begins(reader: Reader, words: Mapping[str, float]) -> dict[int, float]:
     found: dict[int, float] = {}
     for word, value in words.items():
         for form in (f" {word}", f" {word.capitalize()}"):
-            first = int(reader.loaded.tokenizer(form, add_special_tokens=False)["input_ids"][0])
+            ids = reader.loaded.tokenizer(form, add_special_tokens=False)["input_ids"]
+            first = next((i for i in ids if reader.loaded.tokenizer.decode([i]).strip()), ids[0])  # not a space alone
             found[first] = max(found.get(first, value), value, key=abs)
     return found
 

@@ -143,6 +143,12 @@ class Affine(Edit):
         return delta
 
 
+def map_widths(module: torch.nn.Module) -> tuple[int, int]:
+    """Width of a linear map's output and of its input; GPT-2's Conv1D keeps its weight the other way round."""
+    first, second = (int(n) for n in module.get_parameter("weight").shape)
+    return (second, first) if type(module).__name__ == "Conv1D" else (first, second)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Adapter(Edit):
     """Low-rank adaptation of a linear map inside the block: with x the module's input, its output rises by up down x.
@@ -161,12 +167,12 @@ class Adapter(Edit):
 
     def widths(self, block: torch.nn.Module, width: int) -> dict[str, int]:
         try:
-            weight = block.get_submodule(self.module).weight
+            out, into = map_widths(block.get_submodule(self.module))
         except AttributeError as error:
             raise FairfightError(
                 f"The blocks of this model have no linear map {self.module!r} to adapt; name one of theirs."
             ) from error
-        return {"down": int(weight.shape[1]), "up": int(weight.shape[0])}
+        return {"down": into, "up": out}
 
     @classmethod
     def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:

@@ -41,8 +41,13 @@ Encoder = Callable[[Sequence[str]], np.ndarray]
 class Panel(Protocol):
     """Rates the answers of one cell's parts."""
 
-    def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
-        """Sub-scores [n] by name; `parts` are numbers of parts, NaN stands where a part's scores are withheld."""
+    def rate(
+        self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str], fluency: bool = True
+    ) -> dict[str, np.ndarray]:
+        """Sub-scores [n] by name; `parts` are numbers of parts, NaN stands where a part's scores are withheld.
+
+        Without `fluency` that one may be left out.
+        """
         ...
 
     def report(self) -> dict[str, Any]:
@@ -97,7 +102,7 @@ class Offline:
         prompts = [prompt for examples in asked for prompt in examples.prompts]
         unchecked = [part for part in parts if part.check is None]
         texts = [text for part in unchecked for text in _reserved(part, which).completions or ()]
-        words = tfidf([*texts, *prompts])
+        words = tfidf([*texts, *prompts, *(prompts if len(parts) == 1 else ())])  # else each is asked of several parts
         read: Encoder = partial(states, lab) if which == SCORES else words
         alike: Encoder = lab.embeddings if which == SCORES else words
         likeliest, drawn = (_unsteered(parts, asked, temperature, lab) for temperature in (0.0, 1.0))
@@ -109,20 +114,33 @@ class Offline:
             else ConceptScale.fitted(_reserved(part, which), part, usual, read, which == SCORES)
             for part in parts
         ]
-        known = {} if unchecked != list(parts) else {"fluency of real": _real(parts, which, normal, lab)}
-        panel = OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), normal, lab, known)
-        panel.probe([examples.prompts[:PROBES] for examples in asked])
-        return panel
+        probes = [probed(part, examples.prompts) for part, examples in zip(parts, asked, strict=True)]
+        return OfflinePanel(scales, alike, list(dict.fromkeys(prompts)), normal, lab, probes)
 
 
-def _real(parts: Sequence[Part], which: int, normal: Normal, lab: Lab) -> float:
-    """Mean fluency of real texts, which somebody else wrote."""
-    said = []
-    for part in parts:
-        texts = _reserved(part, which)
-        own = [row for row, kind in enumerate(texts.strata or ()) if kind == OWN][:PROBES]
-        said += [Dialogue(texts.prompts[row], (texts.completions or ())[row]) for row in own]
-    return float(normal.fluency([one.prompt for one in said], [one.answer for one in said], lab).mean())
+Probes = Mapping[str, tuple[Sequence[str], Sequence[str]]]  # name -> prompts, answers
+
+
+def probed(part: Part, asked: Sequence[str]) -> Probes:
+    """Answers whose quality is known: texts that do what is wanted, as answers to their own prompts; a salad of the
+    concept's words and loops; echoes of the instruction, and of what steering asks for."""
+    said, others = _of_class(part.train, 1), _of_class(part.train, 0)
+    own = [prompt for prompt, of in zip(part.train.prompts, part.train.truth, strict=True) if of == 1]
+    prompts = [asked[i % len(asked)] for i in range(PROBES)]
+    request = part.brief.request
+    return {
+        "real": (own[:PROBES], said[:PROBES]),
+        "salad": (prompts, salads(said, others, PROBES)),
+        "loops": (prompts[: len(said)], loops(said)),
+        "echo": (prompts, prompts),
+        "request": (prompts, [request] * len(prompts) if request else []),
+    }
+
+
+def overall(rated: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Harmonic mean of the sub-scores that there are, [n]; 0 where one is 0."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(len(rated) / sum(1 / np.asarray(values, dtype=float) for values in rated.values()))
 
 
 def _reserved(part: Part, which: int) -> Examples:
@@ -321,20 +339,15 @@ class OfflinePanel:
         pool: Sequence[str],
         normal: Normal,
         lab: Lab,
-        known: Mapping[str, float],
+        probes: Sequence[Probes],
     ) -> None:
-        self._scales, self._alike, self._normal, self._lab, self._known = scales, alike, normal, lab, known
+        self._scales, self._alike, self._normal, self._lab = scales, alike, normal, lab
         self._pool = alike(pool)
-        self._echoes: list[dict[str, float | None]] = [{} for _ in scales]
+        self._probes = probes
 
-    def probe(self, prompts: Sequence[Sequence[str]]) -> None:
-        """Notes for the report what each part's instructions are worth as their own answers."""
-        for number, asked in enumerate(prompts):
-            rated = self.rate([number] * len(asked), asked, asked)
-            means = {name: float(values.mean()) for name, values in rated.items()}
-            self._echoes[number] = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
-
-    def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
+    def rate(
+        self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str], fluency: bool = True
+    ) -> dict[str, np.ndarray]:
         which = np.asarray(parts)
         said = np.array([bool(answer.strip()) for answer in answers])
         concept = np.where(said, np.nan, 0.0)
@@ -344,19 +357,26 @@ class OfflinePanel:
                 concept[which == number] = np.nan
             elif len(mine):
                 concept[mine] = self._scales[number].of([answers[int(row)] for row in mine])
-        relevance = np.where(said, self._relevance(prompts, answers), 0.0)
-        return {CONCEPT: concept, RELEVANCE: relevance, FLUENCY: self._normal.fluency(prompts, answers, self._lab)}
+        found = {CONCEPT: concept, RELEVANCE: np.where(said, self._relevance(prompts, answers), 0.0)}
+        return found | ({FLUENCY: self._normal.fluency(prompts, answers, self._lab)} if fluency else {})
 
     def report(self) -> dict[str, Any]:
         return {
             "likelihood_band": [self._normal.low, self._normal.high],
             "distinct": self._normal.distinct,
-            **self._known,
             "parts": [
-                dict(scale.report) | {"echo": echo, "withheld": scale.withheld}
-                for scale, echo in zip(self._scales, self._echoes, strict=True)
+                dict(scale.report) | {"withheld": scale.withheld, "scores": self._probed(number)}
+                for number, scale in enumerate(self._scales)
             ],
         }
+
+    def _probed(self, number: int) -> dict[str, float | None]:
+        """The score (harmonic mean) of a part's texts of known quality as answers."""
+        found: dict[str, float | None] = {}
+        for name, (prompts, answers) in self._probes[number].items():
+            score = overall(self.rate([number] * len(answers), prompts, answers)) if answers else np.array([np.nan])
+            found[name] = None if np.isnan(score).any() else float(score.mean())
+        return found
 
     def _relevance(self, prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
         vectors = self._alike([answer if answer.strip() else "." for answer in answers])

@@ -77,7 +77,9 @@ class EndpointPanel:
         self._judge, self._concepts, self._lab = judge, concepts, lab
         self._given = self._missing = 0
 
-    def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> dict[str, np.ndarray]:
+    def rate(
+        self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str], fluency: bool = True
+    ) -> dict[str, np.ndarray]:
         rows = [
             {"concept": self._concepts[part], "prompt": prompt, "answer": answer}
             for part, prompt, answer in zip(parts, prompts, answers, strict=True)

@@ -33,14 +33,15 @@ class Lab:
     """What a contender may ask of the model. One per cell; the reader and its cache are shared.
 
     `rng` is seeded from the cell (and by the runner anew before each fit), so that no result depends
-    on the order in which cells run.
+    on the order in which cells run. `draws` seeds what models say at a temperature, for all contenders alike.
     """
 
-    def __init__(self, reader: Reader, meter: Meter, seed: int, judge: Judge | None = None) -> None:
+    def __init__(self, reader: Reader, meter: Meter, seed: int, judge: Judge | None = None, draws: int = 0) -> None:
         self._reader = reader
         self.meter = meter
         self.seed = seed
         self.judge = judge  # of what steered models say
+        self.draws = draws
         self.rng = np.random.default_rng(seed)
         self._once: OrderedDict[Hashable, Any] = OrderedDict()
         self._untrained: Lab | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import numpy as np
 from scipy.sparse.linalg import svds
 from sklearn.linear_model import LogisticRegression
 
-from arena.contract import Examples, Intervention, Pooling, Site, Sites, depth
+from arena.contract import Examples, Intervention, Pooling, Site, Sites, Text, depth
 
 if TYPE_CHECKING:
     from arena.lab import Lab
@@ -137,23 +138,29 @@ class OneDirection(OneSite):
 class TokenDirections:
     """A contender that scores a text by its tokens' largest product with a direction; `fit` learns `vectors_`.
 
-    score[c] = max over tokens of h . v_c / |v_c|, h [d] the residual stream after block `block_`. Of two classes only
-    the second has a direction, and the first gets its negative. (AxBench's ReLU around it ties the lowest scores.)
+    score[c] = max over tokens of h . v_c, h [d] the residual stream after block `block_`, less its mean over the
+    training texts (`taught_`) and over its standard deviation there, so that fits compare. Of two classes only the
+    second has a direction, and the first gets its negative. (AxBench's ReLU around it ties the lowest scores.)
     """
 
     layer: int | float
     block_: int
     vectors_: np.ndarray  # [classes, d], or [1, d] of two classes
+    taught_: tuple[Text, ...]
 
     def wants(self, layers: int) -> Sites:
         return frozenset({Site(depth(self.layer, layers), "tokens")})
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         """[n, classes]."""
-        units = self.vectors_ / np.linalg.norm(self.vectors_, axis=1, keepdims=True)
-        states = lab.token_activations(asked.texts, self.block_)
-        found = np.stack([(h[min(1, len(h) - 1) :] @ units.T).max(0) for h in states]).astype(float)
+        usual = self._largest(self.taught_, lab)  # not in `fit`, which may be one to steer by
+        found = (self._largest(asked.texts, lab) - usual.mean(0)) / np.maximum(usual.std(0), 1e-12)
         return found if found.shape[1] > 1 else np.concatenate([-found, found], axis=1)
+
+    def _largest(self, texts: Sequence[Text], lab: Lab) -> np.ndarray:
+        """Over tokens, [n, directions]; the first token, an attention sink, is left out where another follows."""
+        states = lab.token_activations(texts, self.block_)
+        return np.stack([(h[min(1, len(h) - 1) :] @ self.vectors_.T).max(0) for h in states]).astype(float)
 
 
 def told_apart(classes: int) -> range:

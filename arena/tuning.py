@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from arena.meter import Meter
 
 # Linear maps that write to the residual stream, by their names in the blocks of several architectures.
-ATTENTION = ("self_attn.o_proj", "self_attn.out_proj", "attention.dense")
-MLP = ("mlp.down_proj", "mlp.dense_4h_to_h")
+ATTENTION = ("self_attn.o_proj", "self_attn.out_proj", "attention.dense", "self_attn.dense", "attn.c_proj")
+MLP = ("mlp.down_proj", "mlp.dense_4h_to_h", "mlp.fc2", "mlp.c_proj")  # OPT's sees rows as one
 
 
 @dataclass(frozen=True)

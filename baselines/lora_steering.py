@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from arena.contract import Brief, ContenderMeta, Examples, Intervention, Sites, depth
-from arena.interventions import Adapter
+from arena.interventions import Adapter, map_widths
 from arena.training import Course
 from arena.tuning import ATTENTION, Batch, Change, output_map, spoken
 
@@ -50,7 +50,7 @@ class LoraSteering:
         maps, changes = {}, {}
         for block in sorted({depth(layer, lab.layers) for layer in self.layers}):
             name, module = output_map(tuner.loaded.blocks[block], ATTENTION)
-            out, into = module.weight.shape
+            out, into = map_widths(module)
             first = lab.rng.uniform(-1, 1, size=(self.rank, into)) * (3 / into) ** 0.5
             down = torch.tensor(first, dtype=torch.float32, device=tuner.device, requires_grad=True)
             up = torch.zeros(out, self.rank, device=tuner.device, requires_grad=True)

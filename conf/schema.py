@@ -57,6 +57,7 @@ class LeaderboardConfig:
     out: str | None = None  # folder for leaderboard.{md,csv,json}; None: <store>/leaderboard
     format: str = "markdown"  # what stdout gets: markdown | csv | json
     versus: str | None = None  # the contender that every other is laid beside; None: the track's own
+    margins: dict[str, float] = field(default_factory=dict)  # differences that do not matter, on a task and over tasks
     half: str = "public"
     tasks: Any = None
     contenders: Any = None

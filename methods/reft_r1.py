@@ -24,9 +24,9 @@ class ReftR1(TokenDirections):
     m is the mean of a text's `k` largest z. Loss on all training texts (of dialogues the answers): mean negative
     log-likelihood, plus `sparsity` (rising from 0) times the mean of all other z. `steer(s)` adds s a w, where a is the
     mean m over the positives: strength 1 is what training added. Scores [n, classes] are the largest h . w of any
-    token. As in the original no label enters the loss: w finds the class whose texts the model finds unlikely. Of more
-    than two classes (not in the original) each has a w, tuned on its own texts alone. Source: ReFT-r1 of AxBench (Wu et
-    al. 2025), whose scale comes from evaluation data.
+    token, standardised on the training texts. As in the original no label enters the loss: w finds the class whose
+    texts the model finds unlikely. Of more than two classes (not in the original) each has a w, tuned on its own texts
+    alone. Source: ReFT-r1 of AxBench (Wu et al. 2025), whose scale comes from evaluation data.
     """
 
     meta = ContenderMeta(
@@ -54,7 +54,7 @@ class ReftR1(TokenDirections):
         self.sparsity = sparsity
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        self.block_ = depth(self.layer, lab.layers)
+        self.block_, self.taught_ = depth(self.layer, lab.layers), train.texts
         beside = told(train, 0) if len(brief.classes) == 2 else []
         found = [self._tuned(told(train, c), beside, lab) for c in told_apart(len(brief.classes))]
         self.vectors_ = np.stack([w for w, _ in found])

@@ -24,8 +24,8 @@ class SupervisedVector(TokenDirections):
     """h + w_c after block `layer`, w_c [d] tuned to make the texts of class c likely.
 
     Loss: mean negative log-likelihood of the class's training texts (of dialogues the answers), w_c at every token;
-    AdamW at `lr` for `epochs`, no decay. `steer(s)` adds s w_1. Scores [n, classes] are the largest product of the unit
-    vector with any token's state. Source: supervised steering vectors (SSV) of AxBench (Wu et al. 2025).
+    AdamW at `lr` for `epochs`, no decay. `steer(s)` adds s w_1. Scores [n, classes] are the largest h . w_c of any
+    token, standardised on the training texts. Source: supervised steering vectors (SSV) of AxBench (Wu et al. 2025).
     """
 
     meta = ContenderMeta(
@@ -43,7 +43,7 @@ class SupervisedVector(TokenDirections):
         self.batch = batch
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
-        self.block_ = depth(self.layer, lab.layers)
+        self.block_, self.taught_ = depth(self.layer, lab.layers), train.texts
         self.vectors_ = np.stack([self._tuned(told(train, c), lab) for c in told_apart(len(brief.classes))])
         return self
 

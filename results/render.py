@@ -13,7 +13,13 @@ from results.leaderboard import FIELDS, VERSUS, Board, Score, Table, at_floor
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
-from results.steering import KNOWN
+from results.steering import ANSWERS, KNOWN
+from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
+
+VERDICT_FIELDS = (
+    "track", "regime", "budget", "model", "half", "judge", "access", "task", "method", "verdict", "opponent", "gap",
+    "low", "high", "less_versus", "p_beats", "p_sign_flip", "detectable", "pool", "note",
+)  # fmt: skip
 
 
 def rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
@@ -34,12 +40,12 @@ def as_csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def as_markdown(tables: Sequence[Table], versus: str | None = None) -> str:
+def as_markdown(tables: Sequence[Table], versus: str | None = None, margins: Margins | None = None) -> str:
     """`versus` is laid beside every contender; None: the track's own."""
-    return "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
+    return "\n\n".join(_markdown(t, versus or VERSUS[t.board.track], margins or Margins()) for t in tables) + "\n"
 
 
-def _markdown(t: Table, versus: str) -> str:
+def _markdown(t: Table, versus: str, margins: Margins) -> str:
     b = t.board
     if not t.tasks:
         return "\n".join([_head(b), "", "No cell has a result.", *_failures(t)])
@@ -76,6 +82,7 @@ def _markdown(t: Table, versus: str) -> str:
         line = _line(t, contender, str(rank) if t.complete(contender) else "–")
         table.append([*line[:4], *([_gap(t.against(contender, versus))] if compared else []), *line[4:]])
     lines += _aligned(table)
+    lines += _verdicts(t, margins)
     lines += _toolbox(t)
     lines += _notes(t)
     return "\n".join(lines)
@@ -149,16 +156,16 @@ def _known(t: Table) -> list[str]:
     """What the judge makes of texts whose quality is known."""
     if not t.known:
         return []
-    columns = [name for name in (*KNOWN, "echo", "withheld") if any(name in told for told in t.known.values())]
+    columns = [name for name in (*KNOWN, *ANSWERS, "withheld") if any(name in told for told in t.known.values())]
     rows = [["task", *columns]]
     rows += [
         [task, *(f"{told[name]:.2f}" if name in told else "–" for name in columns)] for task, told in t.known.items()
     ]
     about = (
         "What the judge's scoring panel makes of texts whose quality is known, means over concepts: its AUROC for the "
-        "concept's texts among others, the concept scores of real, other, unsteered and hard negative texts, of salads "
-        "of the concept's words and of loops, the score of an echo of the instruction, and the share of concepts whose "
-        "scores are withheld."
+        "concept's texts among others; the concept score of real, other, unsteered and hard negative texts, of salads "
+        "of the concept's words and of loops; the whole score as answers of real texts, salads, loops, echoes of the "
+        "instruction and of what is asked for; the share of concepts whose scores are withheld."
     )
     return ["", about, "", *_aligned(rows)]
 
@@ -168,6 +175,60 @@ def _failures(t: Table) -> list[str]:
         return []
     about = "Cells without a result (run them again with resume=failed, or delete their records):"
     return ["", about, "", *(f"- {_escape(line)}" for line in t.failures)]
+
+
+def _verdicts(t: Table, margins: Margins) -> list[str]:
+    """One line per method: its word over all tasks, how often it has which, and the distance from its opponent."""
+    found, fair = verdicts(t, margins), verdicts(t, margins, equal_access=True)
+    names = t.complete_ones("method")
+    if not found:
+        return []
+    rows = [["method", "over all tasks", *WORDS, "less its opponent", "p (sign flips)", "at equal access"]]
+    for name in names:
+        mine = [v for v in found if v.method == name and v.task != ALL]
+        whole, equal = (next((v for v in those if (v.method, v.task) == (name, ALL)), None) for those in (found, fair))
+        rows.append(
+            [
+                name,
+                whole.word if whole else "–",
+                *(str(sum(v.word == word for v in mine)) for word in WORDS),
+                _against_opponent(whole or (mine[0] if len(mine) == 1 else None)),
+                f"{whole.flip:.3f}" if whole and whole.flip is not None else "–",
+                equal.word if equal else "–",
+            ]
+        )
+    about = (
+        f"Verdicts. A method beats a task when it stands above every baseline of the pool, each at 5 %, adjusted over "
+        f"methods (Holm), and above its matched control (else void); it ties within {margins.task:g} of its opponent "
+        f"on a task and {margins.suite:g} over all tasks (TOST), or loses against it. The opponent is the baseline "
+        f"that does best out of fold on the other tasks. The pool: {', '.join(found[0].pool)}."
+    )
+    if t.board.half != "lockbox":
+        about += f" Of the {t.board.half} half they are for looking: the lockbox decides."
+    return ["", about, "", *_aligned(rows), "", *(f"- {sentence(name, found)}" for name in names)]
+
+
+def _against_opponent(v: Verdict | None) -> str:
+    if v is None or v.gap is None or v.gap.low is None or v.gap.high is None:
+        return "–"
+    return f"{v.opponent}: {_gap((v.gap.value, v.gap.low, v.gap.high))}"
+
+
+def verdicts_as_csv(tables: Sequence[Table], margins: Margins | None = None) -> str:
+    """One line per board, task and method; `access`: against all baselines, or those that use nothing more."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(VERDICT_FIELDS)
+    for t in tables:
+        b = t.board
+        for access in ("any", "equal"):
+            for v in verdicts(t, margins, equal_access=access == "equal"):
+                numbers = [v.gap.value, v.gap.low, v.gap.high] if v.gap else [None] * 3
+                numbers += [v.beside.value if v.beside else None, v.p, v.flip, v.detectable]
+                told = ["" if x is None else f"{x:.6g}" for x in numbers]
+                head = [b.track, b.regime, b.budget, b.model, b.half, b.judge, access, v.task, v.method, v.word]
+                writer.writerow([*head, v.opponent or "", *told, " ".join(v.pool), v.note])
+    return out.getvalue()
 
 
 def _toolbox(t: Table) -> list[str]:
@@ -214,10 +275,13 @@ def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def write(tables: Sequence[Table], out: Path, versus: str | None = None) -> dict[str, str]:
-    """Writes leaderboard.md, .csv and .json into `out`; returns the three texts by format."""
-    texts = {"markdown": as_markdown(tables, versus), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
+def write(
+    tables: Sequence[Table], out: Path, versus: str | None = None, margins: Margins | None = None
+) -> dict[str, str]:
+    """Writes leaderboard.md, .csv and .json and verdicts.csv into `out`; returns the first three texts by format."""
+    texts = {"markdown": as_markdown(tables, versus, margins), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
     out.mkdir(parents=True, exist_ok=True)
     for form, suffix in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
         (out / f"leaderboard.{suffix}").write_text(texts[form])
+    (out / "verdicts.csv").write_text(verdicts_as_csv(tables, margins))
     return texts

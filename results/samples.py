@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,25 +18,35 @@ WIDEST = 320  # characters of an answer that are shown
 def samples(records: Sequence[Record], most: int = MOST) -> str:
     """Markdown: for each steered task and contender the answers to the same instructions.
 
-    The rule: of the lowest seed, the instructions with the smallest sha256 of part and id; the same for everyone.
+    The rule: of each task's lowest seed, the instructions with the smallest sha256 of part and id; the same for
+    everyone who ran that seed.
     """
     steered = [r for r in records if isinstance(r.test, Steered)]
-    seed = min((r.cell.seed for r in steered), default=0)
+    seeds: dict[str, int] = {}
+    for r in steered:
+        seeds[r.cell.task["name"]] = min(r.cell.seed, seeds.get(r.cell.task["name"], r.cell.seed))
+    shown = [r for r in steered if r.cell.seed == seeds[r.cell.task["name"]]]
+    shown.sort(key=lambda r: (r.cell.task["name"], r.cell.contender["name"], r.key))
+    alike = Counter(map(_title, shown))
     lines = [
         "# What steered models said",
         "",
-        f"The {most} instructions of each task with the smallest sha256 of concept and instruction, seed {seed}; the "
-        f"same for every contender. Scores: {', '.join(PARTS)} and their harmonic mean, in [0, 1].",
+        f"The {most} instructions of each task with the smallest sha256 of concept and instruction, of its lowest "
+        f"seed; the same for every contender. Scores: {', '.join(PARTS)} and their harmonic mean, in [0, 1].",
     ]
-    for record in sorted(steered, key=lambda r: (r.cell.task["name"], r.cell.contender["name"], r.key)):
-        if record.cell.seed == seed and isinstance(record.test, Steered):
-            lines += _of_record(record, record.test, most)
+    for record in shown:
+        assert isinstance(record.test, Steered)
+        more = f" · budget {record.cell.budget['name']} · {record.key[:8]}" if alike[_title(record)] > 1 else ""
+        lines += ["", f"## {_title(record)}{more}", "", *_answers(record.test, most)]
     return "\n".join(lines) + "\n"
 
 
-def _of_record(record: Record, test: Steered, most: int) -> list[str]:
-    cell = record.cell
-    lines = ["", f"## {cell.task['name']} · {cell.contender['name']} · {record.about['model']}", ""]
+def _title(record: Record) -> str:
+    return f"{record.cell.task['name']} · {record.cell.contender['name']} · {record.about['model']}"
+
+
+def _answers(test: Steered, most: int) -> list[str]:
+    lines = []
     total = harmonic(test.score)
     for row in sorted(range(len(test.id)), key=lambda row: _order(test, row))[:most]:
         each = " · ".join(_number(test.score[name][row]) for name in PARTS)
@@ -57,6 +68,9 @@ def _number(value: float) -> str:
 
 def _plain(text: str) -> str:
     """One line of text that Markdown and a browser leave as it is."""
-    for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), ("`", "&#96;"), ("*", "&#42;"), ("_", "&#95;")):
+    for mark, harmless in (
+        ("&", "&amp;"), ("<", "&lt;"), ("`", "&#96;"), ("*", "&#42;"), ("_", "&#95;"),
+        ("[", "&#91;"), ("]", "&#93;"), ("~", "&#126;"), ("\\", "&#92;"),
+    ):  # fmt: skip
         text = text.replace(mark, harmless)
-    return " ⏎ ".join(text.split("\n"))
+    return " ⏎ ".join(text.splitlines())

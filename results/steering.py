@@ -13,6 +13,7 @@ SCORE = "score"
 DAMAGE = "damage"  # nats per token on answers to neutral instructions, by the chosen trial; lower is better
 PERPLEXITY, ACCURACY = ELSEWHERE = ("perplexity", "accuracy")  # of neutral answers; on neutral questions
 KNOWN = ("auroc", "real", "other", "unsteered", "hard", "salad", "loops")
+ANSWERS = tuple(f"{name} as answer" for name in ("real", "salad", "loops", "echo", "request"))
 METRICS = (SCORE, *PARTS, DAMAGE, *ELSEWHERE)
 
 
@@ -52,14 +53,11 @@ def mean_score(answers: Steered) -> float:
 def judged(records: Sequence[Record]) -> dict[str, float]:
     """What the panel that scores makes of texts whose quality is known: means over concepts and seeds.
 
-    `auroc` of the concept's texts against others', the concept scores of the others, the score of an `echo`, and
-    `withheld`, the share of concepts whose scores are. Empty where a judge tells nothing of the kind.
+    `auroc` of the concept's texts against others', concept scores (KNOWN), whole scores of some texts as answers
+    (ANSWERS), and `withheld`, the share of concepts whose scores are. Empty where a judge tells nothing of the kind.
     """
     by_seed = {r.cell.seed: r.about["judge"]["scores"].get("parts", ()) for r in records if "judge" in r.about}
     parts = [part for found in by_seed.values() for part in found]
-    names = [name for name in KNOWN if any(part.get(name) is not None for part in parts)]
-    told = {name: float(np.mean([p[name] for p in parts if p.get(name) is not None])) for name in names}
-    echoes = [part["echo"] for part in parts if part.get("echo") and part["echo"][CONCEPT] is not None]
-    if echoes:
-        told["echo"] = float(np.mean(harmonic({name: np.array([e[name] for e in echoes]) for name in PARTS})))
-    return told | ({"withheld": float(np.mean([part["withheld"] for part in parts]))} if parts else {})
+    flat = [part | {f"{name} as answer": value for name, value in part.get("scores", {}).items()} for part in parts]
+    known = {name: [p[name] for p in flat if p.get(name) is not None] for name in (*KNOWN, *ANSWERS, "withheld")}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}

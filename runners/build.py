@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track
     nodes = {label: node for label, node in nodes.items() if "_target_" in node or label not in options("contender")}
     if not nodes:
         raise FairfightError("No contender was given; name some, as in 'contender=[linear_probe,bag_of_words]'.")
-    mine = {label: _of_track(node, track) for label, node in nodes.items()}
+    mine = {label: _of_track(node, track, label) for label, node in nodes.items()}
     made = [_contender(f"contender.{label}", label, node, trusted, mine, track) for label, node in mine.items()]
     for contender in made:
         if not _able(contender.target, contender.of.target if contender.of else None, track):
@@ -126,9 +126,27 @@ def _able(target: type, of: type | None, track: str) -> bool:
     return all(hasattr(each, DOES[track]) for each in (target, of) if each is not None)
 
 
-def _of_track(node: Mapping[str, Any], track: str) -> dict[str, Any]:
+def _of_track(node: Mapping[str, Any], track: str, label: str = "") -> dict[str, Any]:
     """A contender's node with what a track sets otherwise, under the track's name, put in its place."""
-    return {k: v for k, v in node.items() if k not in DOES} | dict(node.get(track) or {})
+    told = dict(node.get(track) or {})
+    if told and label in options("contender"):
+        plain = raw("contender", label)
+        refuse_put_aside([f"contender.{label}.{k}=" for k in told if k in plain and node.get(k) != plain[k]], track)
+    return {k: v for k, v in node.items() if k not in DOES} | told
+
+
+def refuse_put_aside(overrides: Sequence[str], track: str) -> None:
+    """Overrides of what a track sets otherwise would change nothing."""
+    for override in overrides:
+        place = override.lstrip("+~").partition("=")[0].split(".")
+        if len(place) < 3 or place[0] != "contender" or place[1] not in options("contender"):
+            continue
+        if place[2] in (raw("contender", place[1]).get(track) or {}):
+            where, rest = ".".join(place[:2]), ".".join(place[2:])
+            raise FairfightError(
+                f"{where}.{rest} changes nothing here: track {track} sets {place[2]} otherwise; give "
+                f"{where}.{track}.{rest} instead."
+            )
 
 
 def _contender(

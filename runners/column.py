@@ -145,7 +145,7 @@ def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping
 def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Reader, split: _Cut) -> Record:
     track = _track(c.track)
     meter = Meter(reader.loaded.layers, column.budget.lm_tokens)
-    lab = Lab(reader, meter, seed=int(k[:15], 16), judge=column.judge)
+    lab = Lab(reader, meter, seed=int(k[:15], 16), judge=column.judge, draws=c.seed)
     about = _about(column, contender) | {"prompts_cut": split.cut}
     started = _now()
     try:

@@ -95,6 +95,12 @@ def _records(config: Mapping[str, Any], column: Column) -> list[Record]:
         and dict(record.cell.regime) == dataclasses.asdict(column.regime)
         and record.cell.half == config["half"]
     ]
+    budgets = sorted({str(record.cell.budget["name"]) for record in found})
+    if len(budgets) > 1:
+        raise FairfightError(
+            f"The records are of several budgets ({', '.join(budgets)}), which would be one contender here; lay those "
+            f"of one budget into a store of their own."
+        )
     if not found:
         raise FairfightError(
             f"No finished record in {config['store']!r} has answers of this model to {meta.name}; give task, model, "

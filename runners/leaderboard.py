@@ -12,6 +12,7 @@ from results import leaderboard, render
 from results.record import Record, Steered
 from results.samples import samples
 from results.store import Store
+from results.verdicts import Margins
 from runners.compose import composed
 
 FORMATS = ("markdown", "csv", "json")
@@ -27,14 +28,21 @@ def command(overrides: list[str]) -> int:
     print(f"resampling the answers of {len(records)} records ...", file=sys.stderr)
     tables = leaderboard.build(records)
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = render.write(tables, out.expanduser(), config["versus"])
-    written = f"{out}/leaderboard.md, .csv, .json"
+    texts = render.write(tables, out.expanduser(), config["versus"], _margins(config["margins"]))
+    written = f"{out}/leaderboard.md, .csv, .json, verdicts.csv"
     if any(isinstance(r.test, Steered) for r in records):
         (out.expanduser() / "answers.md").write_text(samples(records))
         written += ", answers.md"
     print(texts[config["format"]].rstrip("\n"))
     print(f"written: {written}", file=sys.stderr)
     return 0
+
+
+def _margins(told: Mapping[str, float]) -> Margins:
+    unknown = sorted(set(told) - {"task", "suite"})
+    if unknown or any(value <= 0 for value in told.values()):
+        raise FairfightError(f"margins={dict(told)} are no margins; give margins.task and margins.suite, above 0.")
+    return Margins(**told)
 
 
 def selected(config: Mapping[str, Any]) -> list[Record]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -50,6 +51,7 @@ def job(frame: dict[str, Any]) -> None:
     """Runs what is missing of one column, then exports the records to W&B."""
     store = Store(frame["store"])
     made = make(frame)
+    build.refuse_put_aside(HydraConfig.get().overrides.task, made.task.meta.track)
     keys = list(made.cells())
     note(str(store.root), keys, None)
     todo = column.missing(store, keys, frame["resume"])

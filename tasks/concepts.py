@@ -1,7 +1,8 @@
 """Concepts to steer towards that ship: news topics, moods, opinions, code, from labelled text.
 
 Every text is a response to one and the same instruction, so that nothing but the concept tells positives from
-negatives of its set. Judges hold a concept's texts against those of all other concepts. What is asked are questions of
+negatives of its set (`caa` and `reps`, which contrast texts with the model's own answer, have one such answer here).
+Judges hold a concept's texts against those of all other concepts. What is asked are questions of
 QQP, each the first of its pair.
 """
 

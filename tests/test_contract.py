@@ -331,8 +331,8 @@ def test_scores_of_different_fits_compare(name: str, lab: Lab) -> None:
     """Thresholds are set on out-of-fold scores and used after a refit: an offset per fit would spoil them."""
     data, test = examples(300, seed=3), examples(100, seed=4)
     scores = []
-    for half in (np.arange(300) // 2 % 2 == 0, np.arange(300) // 2 % 2 == 1):
-        lab.reseed(0)
+    for number, half in enumerate((np.arange(300) // 2 % 2 == 0, np.arange(300) // 2 % 2 == 1)):
+        lab.reseed(number)  # as folds are
         answer = np.asarray(
             contender(name).make().fit(data.take(np.flatnonzero(half)), BRIEF, lab).score(test.unlabelled(), lab)
         )

@@ -51,6 +51,7 @@ def test_every_job_composes(experiment: str, tmp_path: Path) -> None:
         needed = {
             "sae_probes_compat": ["task.set=92_glue_sst2"],
             "axbench_detect": [f"task.path={write(tmp_path / 'toy')}"],
+            "axbench_detect_tuned": [f"task.path={write(tmp_path / 'toy')}"],
             "axbench_steer": [f"task.path={write(tmp_path / 'toy')}"],
             "axbench_protocol": [f"task.path={write(tmp_path / 'toy')}"],
         }.get(experiment, [])
@@ -87,6 +88,7 @@ def test_floors_and_controls_are_in_every_comparison() -> None:
         "quickstart",
         "gemma_scope_2b",
         "axbench_detect",
+        "axbench_detect_tuned",
     ):
         named = {
             n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)

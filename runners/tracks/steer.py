@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from arena.contract import Budget, Examples, FairfightError, Intervention, Part, Sites, Steerer, Text
-from arena.judging import CONCEPT, RELEVANCE, SCORES, SELECTS, Panel
+from arena.judging import CONCEPT, RELEVANCE, SCORES, SELECTS, Panel, overall
 from arena.lab import Lab
 from results.record import Steered, canonical
 from results.steering import harmonic
@@ -59,9 +59,10 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
     chosen = [_choice(settings, [scores[trial][part] for trial in trials]) for part in range(len(parts))]
     with lab.meter.phase("damage", counts=False):
         elsewhere = lab.side_effects([tried[part][trial] for part, trial in enumerate(chosen)])
-    with lab.meter.phase("query"):  # what chooses among draws is the contender's own work
-        several = any(each.draws > 1 for of_part in tried for each in of_part)
+    several = any(each.draws > 1 for of_part in tried for each in of_part)
+    with lab.meter.phase("judge", counts=False):
         chooser = _chooser(parts, asked, lab) if several else None
+    with lab.meter.phase("query"):  # what chooses among draws is the contender's own work
         test = _answers(parts, asked, [[tried[part][trial]] for part, trial in enumerate(chosen)], lab, chooser)
     with lab.meter.phase("untuned", counts=False):
         others = [part for part, trial in enumerate(chosen) if trial]  # the rest answered with trial 1
@@ -169,7 +170,9 @@ def _said(
             [options[row.part][row.option] for row in some],
             way[0],
             temperature=way[1],
-            seeds=[_stream(asked[row.part].ids[row.row], row.draw) for row in some],  # the same for all contenders
+            seeds=[
+                _stream(asked[row.part].ids[row.row], row.draw, lab.draws) for row in some
+            ],  # the same for all contenders
         )
         said |= dict(zip(some, answers, strict=True))
     return said
@@ -206,9 +209,8 @@ def _chooser(parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Choo
     panel, place = _panel(SELECTS, parts, asked, lab), {part.name: number for number, part in enumerate(parts)}
 
     def worth(names: Sequence[str], prompts: Sequence[str], answers: Sequence[str]) -> np.ndarray:
-        rated = panel.rate([place[name] for name in names], prompts, answers)
-        with np.errstate(divide="ignore"):
-            return np.nan_to_num(2 / (1 / np.asarray(rated[CONCEPT]) + 1 / np.asarray(rated[RELEVANCE])))
+        rated = panel.rate([place[name] for name in names], prompts, answers, fluency=False)
+        return np.asarray(np.nan_to_num(overall({name: rated[name] for name in (CONCEPT, RELEVANCE)})))
 
     return worth
 
@@ -235,8 +237,8 @@ def _way(part: Part, made: Intervention) -> tuple[int, float]:
     return part.new_tokens, part.temperature or (1.0 if made.draws > 1 else 0.0)
 
 
-def _stream(id_: str, draw: int) -> int:
-    return (int(id_, 16) + draw * 0x9E3779B1) % 2**32
+def _stream(id_: str, draw: int, seed: int) -> int:
+    return (int(id_, 16) + draw * 0x9E3779B1 + seed * 0x85EBCA6B) % 2**32
 
 
 def _rated(panel: Panel, parts: Sequence[Part], asked: Sequence[Examples], said: Sequence[Sequence[str]]) -> Steered:

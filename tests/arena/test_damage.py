@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from arena.damage import TOKENS
 from arena.generation import Ask
 from arena.interventions import Add
 from arena.lab import Lab
+from arena.models import LoadedModel
 from arena.neutral import INSTRUCTIONS, QUESTIONS
 
 V = np.random.default_rng(2).normal(size=32).astype(np.float32) * 3
@@ -117,9 +120,10 @@ def test_perplexity_and_accuracy_are_those_of_plain_passes(lab: Lab) -> None:
             logs = under(lab, one, lab._reader.ids(prompt, chat=True), answer)
             lost.append(-float(logs[torch.arange(len(answer)), answer].mean()))
         for question, (begun, words) in QUESTIONS.items():
-            begins = tokenizer(begun, add_special_tokens=False)["input_ids"]
-            options = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in words]
-            last = under(lab, one, lab._reader.ids(question, chat=True), [*begins, options[0]])[-1][options]
+            whole = [tokenizer(f"{begun} {word}", add_special_tokens=False)["input_ids"] for word in words]
+            place = next(i for i in range(99) if len({each[i] for each in whole}) > 1)
+            told = under(lab, one, lab._reader.ids(question, chat=True), whole[0][: place + 1])
+            last = told[-1][[each[place] for each in whole]]
             right.append(float(last[0] == last.max()) / float((last == last.max()).sum()))
         assert found["perplexity"][number] == pytest.approx(np.exp(np.mean(lost)), rel=1e-4)
         assert found["accuracy"][number] == pytest.approx(np.mean(right), abs=1e-6)
@@ -147,3 +151,49 @@ def test_neutral_questions_have_one_answer(number: int) -> None:
     question, (begun, words) = list(QUESTIONS.items())[number]
     assert question.endswith("?") and not begun.endswith(" ")
     assert len({word.lower() for word in words}) == len(words) == 4
+
+
+def test_options_are_told_apart_by_their_first_own_token(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a space is a token of its own, as for tokenizers of the Llama 2 kind, it is no option."""
+    space = 3
+
+    def ids(_: object, text: str) -> list[int]:
+        return [token for word in text.split() for token in (space, 4 + sum(map(ord, word)) % 390)]
+
+    seen: list[damage.Reread] = []
+
+    def noted(loaded: LoadedModel, rows: Sequence[damage.Reread], weights: object) -> tuple[np.ndarray, int]:
+        seen.extend(rows)
+        return np.zeros(len(rows)), 0
+
+    monkeypatch.setattr(damage, "_ids", ids)
+    monkeypatch.setattr(damage, "rightness", noted)
+    damage.accuracy(lab._reader, [Intervention()])
+    assert len(seen) == len(QUESTIONS)
+    for row, (begun, words) in zip(seen, QUESTIONS.values(), strict=True):
+        assert list(row.options) == [ids(None, word)[1] for word in words]
+        assert list(row.answer) == [*ids(None, begun), space, row.options[0]]
+
+
+KINDS = {
+    "rewrite": Intervention(rewrite=lambda text: f"good film {text}"),
+    "prompt": Intervention((Add(layer=0, vector=V, strength=0.2, where="prompt"),)),
+    "generated": Intervention((Add(layer=1, vector=V, strength=0.2, where="generated"),)),
+    "weights": Intervention(weights={"model.layers.0.mlp.down_proj.weight": np.full((32, 64), 0.05, np.float32)}),
+    "guide": Intervention(guide=lambda text: f"bad plot {text}", pull=0.5),
+    "bias": Intervention(bias={"Rome": 3.0}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_side_effects_of_every_kind_are_those_of_a_row_alone(
+    kind: str, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside others, or alone and with nothing shared; and each kind is felt."""
+    together = lab.side_effects([Intervention(), KINDS[kind], KINDS["rewrite"]])
+    monkeypatch.setattr(damage, "untouched", lambda *_: -1)
+    monkeypatch.setattr(damage, "ROWS", 1)
+    alone = lab.side_effects([KINDS[kind]])
+    assert together["perplexity"][1] == pytest.approx(alone["perplexity"][0], rel=1e-4)
+    assert together["accuracy"][1] == pytest.approx(alone["accuracy"][0])
+    assert together["perplexity"][1] != pytest.approx(together["perplexity"][0], rel=1e-5)

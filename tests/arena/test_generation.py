@@ -14,9 +14,10 @@ import transformers
 from arena import generation
 from arena.contract import FairfightError, Intervention
 from arena.generation import Ask, generate
-from arena.interventions import Add, Gate
+from arena.interventions import Adapter, Add, Gate, map_widths
 from arena.lab import Lab
 from arena.models import LoadedModel, _blocks
+from arena.tuning import ATTENTION, MLP, output_map
 
 PROMPTS = ["good film", "a dull and cold story with no ending", "warm", "the plot is bad , the music is superb"]
 SMALL: dict[str, Any] = {
@@ -296,3 +297,34 @@ def test_a_guide_is_charged_and_does_the_damage_of_asking(lab: Lab) -> None:
     with pytest.raises(FairfightError, match="both have guide of their own"):
         guided.then(guided)
     assert asked.then(guided).pull == guided.then(asked).pull == 1.0
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if name not in APART])
+def test_adapters_and_biases_fit_every_architecture(name: str, tiny: LoadedModel, ids: list[list[int]]) -> None:
+    loaded = other(tiny, name)
+    plain = generate(loaded, [Ask(row) for row in ids], 8)
+    rng = np.random.default_rng(5)
+    for names in (ATTENTION,) if name == "OPT" else (ATTENTION, MLP):
+        where, module = output_map(loaded.blocks[0], names)
+        out, into = map_widths(module)
+        assert module(torch.zeros(1, into)).shape == (1, out) == (1, 32)
+        down, up = (rng.normal(size=shape).astype(np.float32) for shape in ((2, into), (out, 2)))
+        for edit in (
+            Adapter(layer=0, module=where, down=down, up=up),
+            Add(layer=0, module=where, vector=10 * rng.normal(size=32).astype(np.float32)),
+        ):
+            assert generate(loaded, [Ask(row, (edit,)) for row in ids], 8) != plain
+
+
+def test_a_bias_is_never_of_a_space_alone(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As tokenizers of the Llama 2 kind write words: a space, then the word."""
+
+    class Spaced:
+        def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+            return {"input_ids": [3, *(10 + ord(c) % 50 for c in text.strip())]}
+
+        def decode(self, ids: list[int]) -> str:
+            return " " if ids == [3] else "x"
+
+    monkeypatch.setattr(lab._reader, "loaded", dataclasses.replace(lab._reader.loaded, tokenizer=Spaced()))
+    assert set(generation._begins(lab._reader, {"boat": 2.0})) == {10 + ord("b") % 50, 10 + ord("B") % 50}

@@ -381,13 +381,12 @@ def test_the_report_holds_texts_whose_quality_is_known(which: int, parts: list[P
     told = panel(which, parts, apart).report()
     assert told["likelihood_band"][0] < told["likelihood_band"][1]
     assert 0 < told["distinct"] <= 1
-    assert 0 <= told["fluency of real"] <= 1
     assert len(told["parts"]) == 2
     for part in told["parts"]:
-        echo = part.pop("echo")
+        scores = part.pop("scores")
         assert set(part) == {"auroc", "real", "other", "unsteered", "hard", "salad", "loops", "withheld"}
         assert all(0 <= part[name] <= 1 for name in part)
-        assert set(echo) == {CONCEPT, RELEVANCE, FLUENCY} and echo[RELEVANCE] > 0.9
+        assert all(value is None or 0 <= value <= 1 for value in scores.values())
         if which == SELECTS:
             assert part["auroc"] > 0.95
             assert part["other"] < 0.2 and part["real"] > 0.6
@@ -395,15 +394,35 @@ def test_the_report_holds_texts_whose_quality_is_known(which: int, parts: list[P
     json.dumps(told, allow_nan=False)
 
 
-def test_an_echo_is_rated_as_any_answer(parts: list[Part], apart: Lab) -> None:
+def test_texts_of_known_quality_are_rated_as_any_answer(parts: list[Part], apart: Lab) -> None:
+    parts = [replace(part, brief=replace(part.brief, request="Write of boats.")) for part in parts]
+    made = panel(SELECTS, parts, apart)
+    for number, part in enumerate(parts):
+        scores = made.report()["parts"][number]["scores"]
+        assert set(scores) == {"real", "salad", "loops", "echo", "request"}
+        for name, (prompts, answers) in made._probes[number].items():
+            assert len(prompts) == len(answers) > 0
+            rated = made.rate([number] * len(answers), prompts, answers)
+            assert scores[name] == pytest.approx(np.mean(3 / sum(1 / np.maximum(v, 1e-300) for v in rated.values())))
+        assert (
+            made._probes[number]["real"][1]
+            == [text for text, of in zip(part.train.completions or (), part.train.truth, strict=True) if of == 1][
+                :PROBES
+            ]
+        )
+        assert set(made._probes[number]["request"][1]) == {part.brief.request}
+    silent = [replace(part, brief=replace(part.brief, request="")) for part in parts]
+    assert panel(SELECTS, silent, apart).report()["parts"][0]["scores"]["request"] is None
+
+
+def test_without_fluency_no_likelihood_is_read(parts: list[Part], apart: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     made = panel(SCORES, parts, apart)
-    prompts = asked(20, 12).prompts
-    made.probe([prompts, prompts[:3]])
-    for number, few in enumerate((prompts, prompts[:3])):
-        rated = made.rate([number] * len(few), few, few)
-        echo = made.report()["parts"][number]["echo"]
-        for name, values in rated.items():
-            assert echo[name] == (None if np.isnan(values).any() else pytest.approx(values.mean()))
+    whole = made.rate([0, 1], asked(10, 2).prompts, ["boats", "flour"])
+    monkeypatch.setattr(apart, "likelihood", lambda said: 1 / 0)
+    part = made.rate([0, 1], asked(10, 2).prompts, ["boats", "flour"], fluency=False)
+    assert set(part) == {CONCEPT, RELEVANCE}
+    for name, values in part.items():
+        np.testing.assert_array_equal(values, whole[name])
 
 
 def test_the_panels_learn_from_texts_of_their_own(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from arena import generation
-from arena.contract import Dialogue, FairfightError, Intervention, Site
+from arena.contract import Dialogue, FairfightError, Intervention, Site, Text
 from arena.generation import Ask, generate
 from arena.interventions import Adapter, Add, Affine, Edit, Edits, Prefix
 from arena.lab import Lab
@@ -404,11 +404,15 @@ def test_a_text_without_response_is_said_from_its_second_token(tiny: LoadedModel
 @pytest.mark.parametrize("make", [SupervisedVector, ReftR1])
 def test_a_text_scores_by_the_token_that_its_direction_finds_most(make: Any, lab: Lab) -> None:
     made = make(layer=0, epochs=1).fit(TRAIN, BRIEF, lab)
-    unit = made.vectors_[0] / np.linalg.norm(made.vectors_[0])
+
+    def largest(texts: Sequence[Text]) -> np.ndarray:
+        states = lab.token_activations(texts, 0)
+        return np.array([max(float(h @ made.vectors_[0]) for h in each[1:]) for each in states])
+
+    usual = largest(TRAIN.texts)
     for data in (TRAIN, replace(TRAIN, completions=None)):  # of a dialogue the answer's tokens count
-        states = lab.token_activations(data.texts, 0)
-        want = [max(float(h @ unit) for h in each[1:]) for each in states]
-        np.testing.assert_allclose(made.score(data.unlabelled(), lab), np.stack([-np.array(want), want], 1), atol=1e-5)
+        want = (largest(data.texts) - usual.mean()) / usual.std()
+        np.testing.assert_allclose(made.score(data.unlabelled(), lab), np.stack([-want, want], 1), atol=1e-4)
 
 
 @pytest.mark.parametrize("make", [SupervisedVector, ReftR1])

@@ -122,7 +122,7 @@ def test_regenerating_gives_the_same_bytes_whatever_the_order(tmp_path: Path) ->
         files = sorted((tmp_path / str(i)).iterdir())
         hashes.append([(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in files])
     assert hashes[0] == hashes[1]
-    assert len(hashes[0]) == 3 + 2 * len(DETECTED)
+    assert len(hashes[0]) == 4 + 2 * len(DETECTED)
 
 
 def test_csv_is_the_same_table() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -12,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from results import stats
+from results import render, stats
 from results.leaderboard import Table
 from results.stats import Estimate, Measured, above, below, detectable, equivalent, holm, paired, sign_flip
 from results.verdicts import ALL, Margins, Verdict, opponent, sentence, verdicts
@@ -173,6 +175,25 @@ def test_few_families_give_no_verdict_over_tasks() -> None:
     v = only(found, "sae", ALL)
     assert (v.word, v.gap, v.note) == ("too few", None, "4 task families")
     assert sentence("sae", found) == "sae: 4 wins in 4 tasks."
+
+
+def test_the_page_and_the_csv_hold_them() -> None:
+    table = many({"probe": 0.8, "words": 0.7, "sae": 0.83, "random": 0.6})
+    page = render.as_markdown([table])
+    assert "The pool: probe, words. Of the public half they are for looking: the lockbox decides." in page
+    (line,) = [line for line in page.splitlines() if line.startswith("| sae ") and "beats" in line]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:8] == ["sae", "beats", "8", "0", "0", "0", "0", "0"] and cells[8].startswith("probe: +0.03")
+    assert "- sae: 8 wins in 8 tasks; over all of them it beats every baseline, beside probe (+0.03" in page
+    opened = replace(table, board=replace(table.board, half="lockbox"))
+    assert "for looking" not in render.as_markdown([opened])
+    rows = list(csv.DictReader(io.StringIO(render.verdicts_as_csv([table]))))
+    assert len(rows) == 2 * 9 and {row["verdict"] for row in rows if row["access"] == "any"} == {"beats"}
+    v = only(verdicts(table), "sae", ALL)
+    (told,) = [row for row in rows if (row["task"], row["access"]) == (ALL, "any")]
+    assert v.gap is not None and float(told["gap"]) == pytest.approx(v.gap.value, rel=1e-5)
+    assert float(told["p_sign_flip"]) == pytest.approx(2 / 2**8, rel=1e-5)
+    assert "Verdicts." not in render.as_markdown([board({"probe": (0.8, 1.0)})])
 
 
 def test_margins_are_given() -> None:

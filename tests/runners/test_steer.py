@@ -19,6 +19,7 @@ from arena.meter import Meter
 from arena.models import ModelIdentity
 from results import figures, leaderboard, measures, pack, render
 from results.record import Record, Steered, key
+from results.samples import samples
 from results.steering import PARTS, harmonic
 from results.store import Store
 from runners import build, cli
@@ -81,7 +82,9 @@ class Told:
         judge = self
 
         class Panel:
-            def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> Any:
+            def rate(
+                self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str], fluency: bool = True
+            ) -> Any:
                 judge.rated += [(which, prompt) for prompt in prompts]
                 assert all(a.startswith(f"{p}|") for p, a in zip(prompts, answers, strict=True))  # each in its place
                 told = [answer.split("|")[1].split() for answer in answers]
@@ -338,7 +341,7 @@ class Marks:
     def __init__(self, which: int, opinion: Opinion) -> None:
         self.which, self.opinion = which, opinion
 
-    def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str]) -> Any:
+    def rate(self, parts: Sequence[int], prompts: Sequence[str], answers: Sequence[str], fluency: bool = True) -> Any:
         ends = np.array([int(answer.split()[-1]) for answer in answers])
         words = [answer.split("|")[1].split()[0] for answer in answers]
         liked = np.array([self.opinion(self.which, part, word, 1.0) for part, word in zip(parts, words, strict=True)])
@@ -438,6 +441,18 @@ def test_all_contenders_draw_the_same_stream_for_a_prompt(parts: list[Part], lab
     assert all(before[prompt] == {seed} for prompt, *_, seed in echo.asked)
     longest = {prompt: most for prompt, _, most, *_ in echo.asked}
     assert all(longest[prompt] == 5 + n for n in (0, 1) for prompt in warm[n].public.prompts)
+
+
+def test_another_seed_draws_another_stream(parts: list[Part], lab: Lab, echo: Echo) -> None:
+    warm = [replace(part, temperature=0.7) for part in parts]
+    drawn = []
+    for seed in (0, 1):
+        lab.draws = seed
+        echo.asked.clear()
+        run(talker(STRENGTHS), warm, lab, flat)
+        drawn.append({prompt: stream for prompt, *_, stream in echo.asked})
+    assert drawn[0].keys() == drawn[1].keys()
+    assert all(drawn[0][prompt] != drawn[1][prompt] for prompt in drawn[0])
 
 
 def test_a_part_without_instructions_or_a_lab_without_judge_is_told(parts: list[Part], lab: Lab, echo: Echo) -> None:
@@ -766,21 +781,19 @@ def test_texts_of_known_quality_stand_beside_the_scores(records: dict[str, Recor
     def told(parts: list[dict[str, Any]]) -> dict[str, Any]:
         return {"judge": {"scores": {"parts": parts}}}
 
-    one = {"auroc": 1.0, "hard": None, "salad": 0.0, "withheld": False}
-    one["echo"] = {"concept": 0.5, "relevance": 1.0, "fluency": 0.25}
-    two = {"auroc": 0.8, "hard": 0.3, "salad": 0.2, "withheld": True}
-    two["echo"] = {"concept": None, "relevance": 1.0, "fluency": 1.0}
+    one = {"auroc": 1.0, "hard": None, "salad": 0.0, "withheld": False, "scores": {"echo": 0.5, "request": None}}
+    two = {"auroc": 0.8, "hard": 0.3, "salad": 0.2, "withheld": True}  # as older records have it
     made = [replace(r, about={**r.about, **told([one, two])}) for r in believable(records)]
     (table,) = leaderboard.build(made)
     assert table.known == {
-        table.tasks[0]: {"auroc": 0.9, "hard": 0.3, "salad": 0.1, "echo": pytest.approx(3 / 7), "withheld": 0.5}
+        table.tasks[0]: {"auroc": 0.9, "hard": 0.3, "salad": 0.1, "echo as answer": 0.5, "withheld": 0.5}
     }
     page = render.as_markdown([table])
-    assert "texts whose quality is known" in page and "| 0.90  | 0.30 | 0.10  | 0.43 | 0.50     |" in page
+    assert "texts whose quality is known" in page and "| 0.90  | 0.30 | 0.10  | 0.50           | 0.50     |" in page
     (plain,) = leaderboard.build([replace(r, about={**r.about, "judge": {"scores": {}}}) for r in made])
     assert plain.known == {} and "quality is known" not in render.as_markdown([plain])
     (real,) = leaderboard.build(believable(records))
-    assert {"auroc", "echo", "withheld"} <= set(real.known[real.tasks[0]])
+    assert {"auroc", "echo as answer", "request as answer", "withheld"} <= set(real.known[real.tasks[0]])
 
 
 def test_a_record_without_side_effects_takes_no_part_in_them(records: dict[str, Record]) -> None:
@@ -826,3 +839,55 @@ def test_words_of_the_toy_are_told_apart() -> None:
     """What these tests stand on: concepts share no word with each other or with reviews."""
     assert not set(WORDS[0]) & set(WORDS[1])
     assert not {w for text, _ in reviews(50) for w in text.split()} & {w for words in WORDS.values() for w in words}
+
+
+def test_an_override_that_the_track_puts_aside_is_refused(overrides: list[str], capsys: Any) -> None:
+    for told in ("contender.diff_in_means.pooling=last", "contender.diff_in_means.grid.layer=[0.25]"):
+        assert cli.main(["run", *overrides, "contender=[diff_in_means]", told]) == 1
+        err = capsys.readouterr().err
+        name = told.split("=")[0].split(".")[2]
+        assert f"contender.diff_in_means.{name} changes nothing here: track steer sets {name} otherwise" in err
+        assert f"give contender.diff_in_means.steer.{name} instead" in err
+    mine = raw("contender", "diff_in_means")
+    with pytest.raises(FairfightError, match=r"contender\.diff_in_means\.grid changes nothing here"):  # an experiment's
+        build.contenders({"diff_in_means": mine | {"grid": {"layer": [0.25]}}}, [], "steer")
+    made = build.contenders({"diff_in_means": raw("contender", "diff_in_means") | {"layer": 0.25}}, [], "steer")
+    assert made[0].params["layer"] == 0.25  # what the track leaves alone is taken
+    assert build.contenders({"diff_in_means": raw("contender", "diff_in_means") | {"pooling": "max"}}, [], "detect")
+
+
+def answered(name: str, task: str, seed: int, said: str = "boats", **cell: Any) -> Record:
+    score = {part: np.full(2, 0.5) for part in PARTS}
+    rows = Steered(("a", "a"), ("0", "1"), np.arange(2), ("ask", "ask"), (said, said), score)
+    trials = [{"params": {}, "dev_score": 0.5, "parts": [0.5]}]
+    out = Outcome(test=rows, untuned=rows, dev=rows, trials=trials, chosen=[0])
+    mine = recorded(out, contender={**CELL.contender, "name": name})
+    return replace(mine, cell=replace(mine.cell, task={**mine.cell.task, "name": task}, seed=seed, **cell))
+
+
+def test_answers_are_of_each_task_s_lowest_seed_and_harmless_in_markdown() -> None:
+    page = samples([answered("x", "early", 0), answered("x", "late", 3), answered("y", "late", 4)])
+    assert "## early · x" in page and "## late · x" in page and "## late · y" not in page
+    page = samples([answered("x", "t", 0, "[a](javascript:b) ~~c~~ \\d\re <b> *f* _g_ `h`")])
+    assert not set("[]~\\*`\r") & set(page.split("→")[1]) and "<b>" not in page
+    twice = samples([answered("x", "t", 0), answered("x", "t", 0, budget={**CELL.budget, "name": "other"})])
+    assert len({line for line in twice.splitlines() if line.startswith("## ")}) == 2
+
+
+def test_choosing_among_draws_pays_for_no_panel(parts: list[Part], lab: Lab, numbered: dict[str, list[int]]) -> None:
+    """What it takes to fit the panel, and fluency, are not the contender's; what it rates by is."""
+    phases: list[str] = []
+    rated: list[bool] = []
+
+    class Open(Told):
+        def panel(self, which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Any:
+            phases.append(next(name for name, ledger in lab.meter.ledgers.items() if ledger in lab.meter._open))
+            made = super().panel(which, parts, asked, lab)
+            rate = made.rate
+            made.rate = lambda p, q, a, fluency=True: (rated.append(fluency), rate(p, q, a))[1]
+            return made
+
+    lab.judge = Open(lambda which, part, word, strength: 0.5)
+    steer.run(Contender("drawer", Drawer, {"word": "a"}, {}, {}), BUDGET, parts, "public", lab)
+    assert len(phases) == 3 and set(phases) == {"judge"}
+    assert False in rated and True in rated
