@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from scipy.stats import spearmanr
 
 from results import leaderboard
 from results.leaderboard import Table
@@ -18,6 +20,12 @@ STORE = ROOT / "results" / "published" / "axbench"
 PAGE = ROOT / "docs" / "steering.md"
 OTHER = "prompt_steering"
 HEAD = f"| contender | score | less {OTHER} | {' | '.join(PARTS)} | {DAMAGE} |"
+FLOORS = ("no_intervention", "random_direction")
+# By the mean of its two layers of Gemma-2-2B (Wu et al. 2025; RePS from Wu et al. 2025b).
+AXBENCH = (
+    "prompt_steering", "loreft", "reps", "lora_steering", "reft_r1", "diff_in_means", "sae_max_pool",
+    "supervised_vector",
+)  # fmt: skip
 GAP = re.compile(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]")
 
 
@@ -57,15 +65,44 @@ def test_the_table(table: Table) -> None:
 
 
 def test_the_sentences(table: Table) -> None:
+    """Every gap and value is of the contender that is named before it."""
     text = re.sub(r"\s+", " ", PAGE.read_text())
     whole = [name for name in table.contenders if table.complete(name)]
-    gaps = {gap(table, a, b) for a in whole for b in whole if a != b}
-    said = GAP.findall(text)
-    assert len(said) > len(whole) and set(said) <= gaps
-    values = {
-        f"{s.estimate.value:.3f}" for name in whole for m in (None, *PARTS, DAMAGE) if (s := table.find("all", name, m))
-    }
-    assert set(re.findall(r"`\w+` (0\.\d{3})\b", text)) <= values
+    said = re.findall(rf"`(\w+)` (?:stands |\()?({GAP.pattern})", text)
+    assert len(said) == len(GAP.findall(text)) - (len(whole) - 1) > 10  # the table's are held above
+    for name, told in said:
+        assert told in {gap(table, name, other) for other in (OTHER, *FLOORS) if other != name}, name
+    values = re.findall(r"`(\w+)` (0\.\d{3})\b", text)
+    assert len(values) > 8
+    for name, value in values:
+        mine = [table.find("all", name, metric) for metric in (None, *PARTS, DAMAGE)]
+        assert value in {f"{s.estimate.value:.3f}" for s in mine if s}, name
+    least = [min(s.estimate.value for name in whole if (s := table.find("all", name, m))) for m in PARTS[1:]]
+    assert "({:.3f} and {:.3f} at the least)".format(*least) in text
+
+
+def test_prompting_is_at_the_floor_as_the_leaderboard_says(table: Table) -> None:
+    assert leaderboard.at_floor(table) == list(table.tasks)
+    assert "Prompting is at the floor here, so that nothing is claimed against it." in PAGE.read_text()
+
+
+def test_the_ranking_beside_axbench_s(table: Table) -> None:
+    mine = {name: s.estimate.value for name in AXBENCH if table.complete(name) and (s := table.find("all", name))}
+    rho = spearmanr(list(mine.values()), [-place for place, name in enumerate(AXBENCH) if name in mine]).statistic
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    assert f"over the {len(mine)} contenders that both have, Spearman's correlation is {rho:+.2f}" in text
+    for order in ([name for name in AXBENCH if name in mine], sorted(mine, key=lambda name: -mine[name])):
+        assert ", ".join(f"`{name}`" for name in order) in text
+
+
+def test_the_agreement_of_the_panels() -> None:
+    told = json.loads((STORE / "agreement.json").read_text())
+    keys = {r.key for r in Store(STORE).records() if r.cell.track == "steer"}
+    assert set(told["records"]) <= keys and len(told["records"]) >= 10
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    assert f"a Kendall correlation of {told['score']['tau']:+.2f}" in text
+    assert f"(concept alone: {told['concept']['tau']:+.2f})" in text
+    assert f"a weighted kappa of {told['score']['kappa']:+.2f}" in text
 
 
 def test_the_answers() -> None:
