@@ -198,10 +198,10 @@ def _verdicts(t: Table, margins: Margins) -> list[str]:
             ]
         )
     about = (
-        f"Verdicts. A method beats a task when it stands above every baseline of the pool, each at 5 %, adjusted over "
-        f"methods (Holm), and above its matched control (else void); it ties within {margins.task:g} of its opponent "
-        f"on a task and {margins.suite:g} over all tasks (TOST), or loses against it. The opponent is the baseline "
-        f"that does best out of fold on the other tasks. The pool: {', '.join(found[0].pool)}."
+        f"Verdicts. A method beats a task when it stands above every baseline of the pool, each at one-sided 2.5 %, "
+        f"adjusted over methods (Holm), and above its matched control (else void); it ties within {margins.task:g} of "
+        f"its opponent on a task and {margins.suite:g} over all tasks (TOST), or loses against it. The opponent is the "
+        f"baseline that does best out of fold on the other tasks. The pool: {', '.join(found[0].pool)}."
     )
     if t.board.half != "lockbox":
         about += f" Of the {t.board.half} half they are for looking: the lockbox decides."

@@ -17,6 +17,7 @@ RESAMPLES = 1000
 LEVEL = 0.95
 FEWEST_GROUPS = 20
 FEWEST_FAMILIES = 6
+FEWEST_SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable(e: Estimate, alpha: float = 1 - LEVEL, power: float = 0.8) -> float | None:
+def detectable(e: Estimate, alpha: float = (1 - LEVEL) / 2, power: float = 0.8) -> float | None:
     """The smallest true difference that a one-sided test at alpha would find with this power."""
     if e.variance is None:
         return None

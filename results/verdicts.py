@@ -7,7 +7,10 @@ Of a method m against the pool, the baselines that have every cell of the board:
 - **ties**: within the margin of its opponent (TOST). The opponent is the baseline with the best mean rank out of fold
   on the *other* tasks of the board, so that it is not chosen by the answers that it is compared on.
 - **loses**: below the opponent, p adjusted likewise.
-- else **inconclusive**; **too few** where there are fewer than 20 groups, or over tasks fewer than 6 families.
+- else **inconclusive**; **too few** where there are fewer than 20 groups or 3 seeds (with 2 of them intervals cover
+  less than they claim), or over tasks fewer than 6 families.
+
+A difference counts at one-sided 2.5 %, where a 95 % interval leaves out 0, equivalence at 5 %.
 
 Differences are of the same test rows, averaged over seeds; see `results.stats.paired`.
 """
@@ -24,6 +27,7 @@ from results.leaderboard import VERSUS, Table
 from results.quiver import pool
 from results.stats import (
     FEWEST_GROUPS,
+    FEWEST_SEEDS,
     Estimate,
     above,
     below,
@@ -40,7 +44,8 @@ WORDS = BEATS, TIES, LOSES, INCONCLUSIVE, TOO_FEW, VOID = (
     "beats", "ties", "loses", "inconclusive", "too few", "void",
 )  # fmt: skip
 ALL = "all"
-ALPHA = 0.05
+ALPHA = 0.025  # of a difference, one-sided: what a 95 % interval says
+ALPHA_EQUAL = 0.05  # of equivalence
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,15 @@ def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = 
     margins = margins or Margins()
     found = _overall(table, margins, equal_access)
     for task in table.tasks:
-        groups = min(
-            (table.measured[task, c].groups for c in table.contenders if (task, c) in table.measured), default=0
+        mine = [each for (of, _), each in table.measured.items() if of == task]
+        counted = (
+            (min(each.groups for each in mine), FEWEST_GROUPS, "groups"),
+            (min(len(each.seeds) for each in mine), FEWEST_SEEDS, "seeds"),
         )
+        few = ", ".join(f"{n} {what}" for n, least, what in counted if n < least)
         gap = _on_task(table, task)
         compared = _compared(table, gap, [other for other in table.tasks if other != task], equal_access)
-        found += _judged(task, compared, margins.task, "" if groups >= FEWEST_GROUPS else f"{groups} groups")
+        found += _judged(task, compared, margins.task, few)
     return found
 
 
@@ -182,7 +190,7 @@ def _word(c: _Compared, gap: Estimate, better: float, worse: float, margin: floa
         if c.control is None:
             return VOID, "its matched control is not on this board in full"
         return (BEATS, "") if above(c.control) <= ALPHA else (VOID, "it does not stand above its matched control")
-    if equivalent(gap, margin) <= ALPHA:
+    if equivalent(gap, margin) <= ALPHA_EQUAL:
         return TIES, ""
     return (LOSES, "") if worse <= ALPHA else (INCONCLUSIVE, "")
 
