@@ -1,0 +1,72 @@
+"""Every number of docs/detection.md is what the published records give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from results import leaderboard
+from results.leaderboard import Table
+from results.store import Store
+
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / "results" / "published" / "axbench"
+PAGE = ROOT / "docs" / "detection.md"
+OTHER = "linear_probe"
+HEAD = f"| contender | AUROC | less {OTHER} | without hard negatives |"
+GAP = re.compile(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]")
+
+
+def boards() -> dict[str, Table]:
+    """A table for each task, by its name: contenders are complete by what they ran of it."""
+    records = [r for r in Store(STORE).records() if r.cell.track == "detect"]
+    names = sorted({str(r.cell.task["name"]) for r in records})
+    return {name: leaderboard.build(r for r in records if r.cell.task["name"] == name)[0] for name in names}
+
+
+def gap(table: Table, name: str, other: str) -> str:
+    found = table.against(name, other)
+    assert found is not None
+    return "{:+.3f} [{:+.3f}, {:+.3f}]".format(*found)
+
+
+def line(table: Table, name: str) -> str:
+    score, easy = table.find("all", name), table.find("all", name, "auroc_without_hard_negatives")
+    assert score is not None and score.estimate.low is not None and score.estimate.high is not None
+    e = score.estimate
+    beside = "–" if name == OTHER else gap(table, name, OTHER)
+    told = f"{easy.estimate.value:.3f}" if easy else "–"
+    return f"| {name} | {e.value:.3f} [{e.low:.3f}, {e.high:.3f}] | {beside} | {told} |"
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, Table]:
+    return boards()
+
+
+def test_the_tables(tables: dict[str, Table]) -> None:
+    sections = re.findall(rf"<!-- (\w+) -->\n\n{re.escape(HEAD)}\n[|-]+\n((?:\|.*\n)+)", PAGE.read_text())
+    assert {name for name, _ in sections} == set(tables)
+    for name, rows in sections:
+        table = tables[name]
+        assert rows.splitlines() == [line(table, c) for c in table.contenders if table.complete(c)]
+        assert len(rows.splitlines()) > 5
+
+
+def test_the_sentences(tables: dict[str, Table]) -> None:
+    """Every gap and value is of the contender and the task that are named before it."""
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    told = 0
+    for name, table in tables.items():
+        for part in re.findall(rf"On `{name}`: (.*?)(?=On `|$|<!--)", text):
+            whole = [c for c in table.contenders if table.complete(c)]
+            for contender, found in re.findall(rf"`(\w+)` ({GAP.pattern})", part):
+                assert found in {gap(table, contender, other) for other in whole if other != contender}, contender
+                told += 1
+            for contender, value in re.findall(r"`(\w+)` (0\.\d{3})\b", part):
+                score = table.find("all", contender)
+                assert score is not None and f"{score.estimate.value:.3f}" == value, contender
+                told += 1
+    assert told > 8
