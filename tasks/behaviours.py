@@ -1,4 +1,5 @@
-"""Behaviours whose outcome a program checks: upper case, brevity, lists, a word, no such word, a question back.
+"""Behaviours whose outcome a program checks: upper case, brevity, lists, a word, no such word, a question back, good
+or bad sentiment.
 
 Texts to learn from are sentences of QNLI that answer its questions, and the same sentences turned to the behaviour by
 a program. What is asked are other questions of QNLI.
@@ -10,6 +11,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from arena import assets
 from arena.contract import Brief, FairfightError, Regime, Split, TaskMeta
@@ -23,6 +25,7 @@ LONGEST = 80  # characters of a question
 WORD = "indeed"
 MANY = 12  # words: an answer of no more is short
 LINES = 3  # of a list
+NEUTRAL, CLEAR = 0.05, 0.8  # VADER's compound, in [-1, 1]; up to the first its authors call a text neutral
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,23 @@ def _asks(answer: str) -> float:
     return float(answer.rstrip().endswith("?"))
 
 
+@functools.lru_cache(maxsize=1)
+def _analyser() -> Any:
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    return SentimentIntensityAnalyzer()
+
+
+def _pleased(answer: str, sign: float = 1.0) -> float:
+    """VADER's compound valence (Hutto and Gilbert 2014): 0 where it is neutral, 1 where it is clear."""
+    valence = sign * float(_analyser().polarity_scores(answer)["compound"])
+    return min(1.0, max(0.0, (valence - NEUTRAL) / (CLEAR - NEUTRAL)))
+
+
+def _displeased(answer: str) -> float:
+    return _pleased(answer, sign=-1.0)
+
+
 def _as_list(text: str) -> str:
     words = text.split()
     third = -(-len(words) // LINES)
@@ -87,6 +107,18 @@ BEHAVIOURS = {
     ),
     "question": Behaviour(
         "End your answer with a question.", "a question at the end", lambda text: f"{text} What do you think?", _asks
+    ),
+    "pleased": Behaviour(
+        "Answer in a happy, positive tone.",
+        "happiness and praise",
+        lambda text: f"What a lovely question, I am so happy to help! {text} That is really great.",
+        _pleased,
+    ),
+    "displeased": Behaviour(
+        "Answer in an unhappy, negative tone.",
+        "unhappiness and complaint",
+        lambda text: f"What an annoying question, I hate it. {text} It is all so sad and terrible.",
+        _displeased,
     ),
 }
 
@@ -113,13 +145,13 @@ class Behaviours:
         pin = assets.pin("sae-probes")
         self.meta = TaskMeta(
             name="behaviours",
-            version=1,
+            version=2,
             track="steer",
             family="behaviours",
             source=f"sae-probes {pin.version}: questions and sentences of QNLI, turned by programs",
             revision=pin.sha256,
             licence="CC-BY-SA-4.0 (SQuAD, of which QNLI is made)",
-            citation="Wang et al. 2019 (QNLI); Rajpurkar et al. 2016",
+            citation="Wang et al. 2019 (QNLI); Rajpurkar et al. 2016; Hutto and Gilbert 2014 (VADER)",
             params={"behaviours": behaviours, **asdict(self.asking), "max_tokens": max_tokens},
         )
 

@@ -25,6 +25,8 @@ SHOUT = "YES, THE ANSWER IS 4."
         ("word", "It is so, Indeed.", "It is indeedly so."),
         ("without", "Cats sleep.", "The cat and the dog saw the bird."),
         ("question", "It is four. And yours? ", "Is it four? Yes."),
+        ("pleased", "I love it, it is wonderful!", "It is not good, it is terrible."),
+        ("displeased", "I hate it, it is horrible, sad and terrible!", "It is not bad, it is wonderful."),
     ],
 )
 def test_a_program_checks_a_behaviour(name: str, does: str, does_not: str) -> None:
@@ -37,6 +39,8 @@ def test_what_is_between_counts_in_part() -> None:
     assert BEHAVIOURS["short"].check(" ".join(["word"] * 18)) == 0.5
     assert BEHAVIOURS["list"].check("- one\n- two") == pytest.approx(2 / 3)
     assert BEHAVIOURS["without"].check("the cat") == pytest.approx(2 / 3)
+    assert 0 < BEHAVIOURS["pleased"].check("It is good.") < 1
+    assert 0 < BEHAVIOURS["displeased"].check("It is not good.") < 1
 
 
 @pytest.mark.parametrize("name", BEHAVIOURS)
