@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from results.leaderboard import Score, Table
+from results.leaderboard import Score, Table, most
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; a marker besides, for grey printing.
 STYLE: dict[str, dict[str, Any]] = {
@@ -26,7 +26,10 @@ FLOOR = {"auroc": 0.5}
 TITLES = {"auroc": "AUROC", "accuracy": "Accuracy", "f1": "F1", "balanced_accuracy": "Balanced accuracy",
           "ece": "Expected calibration error", "brier": "Brier score",
           "score": "Steering score", "concept": "Concept", "relevance": "Relevance",
-          "fluency": "Fluency", "damage": "Damage to neutral answers (nats per token)"}  # fmt: skip
+          "fluency": "Fluency", "damage": "Damage to neutral answers (nats per token)",
+          "perplexity": "Perplexity of neutral answers", "auprc": "AUPRC",
+          "tpr_at_1_fpr": "True positives at 1 % false ones", "auroc_without_hard_negatives": "AUROC without hard negatives",
+          "worst_group_accuracy": "Accuracy in the worst group"}  # fmt: skip
 _RC: Any = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8,
     "legend.frameon": False, "pdf.fonttype": 42, "svg.hashsalt": "fairfight",
@@ -44,8 +47,8 @@ def scores(table: Table, metric: str, width: float) -> Figure:
         lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False, layout="constrained"
     )
     found = [s for s in table.scores if s.metric == metric]
-    left = max(0.0, min(FLOOR.get(metric, 1.0), *(s.estimate.value for s in found)) - 0.08)
-    right = min(1.0, max(s.estimate.high or s.estimate.value for s in found) + 0.02)
+    left = max(0.0, min(FLOOR.get(metric, most(metric)), *(s.estimate.value for s in found)) - 0.08)
+    right = min(most(metric), max(s.estimate.high or s.estimate.value for s in found) + 0.02)
     for axis, task in zip(axes.flat, panels, strict=False):
         axis.set_xlim(left, right)
         _dots(axis, [table.find(task, c, metric) for c in order], left)

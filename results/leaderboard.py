@@ -263,7 +263,7 @@ def _suite_scores(board: Board, task: str, contender: str, records: list[Record]
             continue  # not every task has subpopulations
         scores.append(
             Score(
-                board, task, contender, str(first.about["contender_family"]), metric, over_parts(values, _most(metric)),
+                board, task, contender, str(first.about["contender_family"]), metric, over_parts(values, most(metric)),
                 len(records), len(first.test.id), values.shape[1],
                 _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
             )
@@ -292,7 +292,7 @@ def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Ma
         found.append(
             Score(
                 board, "all", contender, s[0].family, metric,
-                over_tasks([x.estimate for x in s], [families[x.task] for x in s], _most(metric)),
+                over_tasks([x.estimate for x in s], [families[x.task] for x in s], most(metric)),
                 min(x.seeds for x in s), sum(x.n for x in s), sum(x.groups for x in s),
                 sum(x.lm_tokens for x in s), sum(x.seconds for x in s),
             )
@@ -300,7 +300,7 @@ def _aggregate(board: Board, contender: str, mine: Sequence[Score], families: Ma
     return found
 
 
-def _most(metric: str) -> float:
+def most(metric: str) -> float:
     """What a metric cannot exceed."""
     return np.inf if metric in (DAMAGE, PERPLEXITY) else 1.0
 

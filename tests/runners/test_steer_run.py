@@ -226,6 +226,17 @@ def test_the_figure_of_effect_against_damage(records: dict[str, Record], tmp_pat
     assert all(path.stat().st_size > 5000 for path in paths)
 
 
+def test_every_metric_of_a_board_can_be_drawn(records: dict[str, Record]) -> None:
+    """Perplexity is no share: its axis ends beyond 1."""
+    (table,) = leaderboard.build(believable(records))
+    for metric in {s.metric for s in table.scores}:
+        assert figures.shows("scores", table, metric)
+        figure = figures.draw("scores", table, metric, 6.0)
+        values = [s.estimate.value for s in table.scores if s.metric == metric]
+        left, right = figure.axes[0].get_xlim()
+        assert left <= min(values) and max(values) <= right and figures.TITLES[metric] in figure.axes[0].get_xlabel()
+
+
 def test_a_part_that_the_judge_withholds_counts_for_nobody(records: dict[str, Record]) -> None:
     made = []
     for r in believable(records):
