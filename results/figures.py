@@ -28,7 +28,8 @@ TITLES = {"auroc": "AUROC", "accuracy": "Accuracy", "f1": "F1", "balanced_accura
           "score": "Steering score", "concept": "Concept", "relevance": "Relevance",
           "fluency": "Fluency", "damage": "Damage to neutral answers (nats per token)",
           "perplexity": "Perplexity of neutral answers", "auprc": "AUPRC",
-          "tpr_at_1_fpr": "True positives at 1 % false ones", "auroc_without_hard_negatives": "AUROC without hard negatives",
+          "tpr_at_1_fpr": "True positives at 1 % false ones",
+          "auroc_without_hard_negatives": "AUROC without hard negatives",
           "worst_group_accuracy": "Accuracy in the worst group"}  # fmt: skip
 _RC: Any = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 8,
