@@ -140,6 +140,12 @@ class Table:
 def build(records: Iterable[Record]) -> list[Table]:
     """The tables of some records, in a fixed order."""
     records = sorted(records, key=lambda r: r.key)
+    tracks = sorted({r.cell.track for r in records})
+    return [table for track in tracks for table in _of_track([r for r in records if r.cell.track == track])]
+
+
+def _of_track(records: list[Record]) -> list[Table]:
+    """A contender has other settings in another track, which is no reason to name them."""
     name = _Names(records)
     boards: dict[Board, list[Record]] = {}
     for r in records:

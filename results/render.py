@@ -201,11 +201,14 @@ def _verdicts(t: Table, margins: Margins) -> list[str]:
         f"Verdicts. A method beats a task when it stands above every baseline of the pool, each at one-sided 2.5 %, "
         f"adjusted over methods (Holm), and above its matched control (else void); it ties within {margins.task:g} of "
         f"its opponent on a task and {margins.suite:g} over all tasks (TOST), or loses against it. The opponent is the "
-        f"baseline that does best out of fold on the other tasks. The pool: {', '.join(found[0].pool)}."
+        f"baseline that does best out of fold on the other tasks"
+        f"{'' if len(t.tasks) > 1 else ' (with one task the one that all are laid beside)'}. At equal access it meets "
+        f"those alone that use nothing more than it does. The pool: {', '.join(found[0].pool)}."
     )
     if t.board.half != "lockbox":
         about += f" Of the {t.board.half} half they are for looking: the lockbox decides."
-    return ["", about, "", *_aligned(rows), "", *(f"- {sentence(name, found)}" for name in names)]
+    words = [f"- {sentence(name, found)}" for name in names] if len(t.tasks) > 1 else []
+    return ["", about, "", *_aligned(rows), *([""] if words else []), *words]
 
 
 def _against_opponent(v: Verdict | None) -> str:

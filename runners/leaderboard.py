@@ -27,6 +27,9 @@ def command(overrides: list[str]) -> int:
     records = selected(config)
     print(f"resampling the answers of {len(records)} records ...", file=sys.stderr)
     tables = leaderboard.build(records)
+    known = sorted({c for table in tables for c in table.contenders})
+    if config["versus"] is not None and config["versus"] not in known:
+        raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
     texts = render.write(tables, out.expanduser(), config["versus"], _margins(config["margins"]))
     written = f"{out}/leaderboard.md, .csv, .json, verdicts.csv"

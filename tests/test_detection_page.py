@@ -12,7 +12,7 @@ from results.leaderboard import Table
 from results.store import Store
 
 ROOT = Path(__file__).parents[1]
-STORE = ROOT / "results" / "published" / "axbench"
+STORES = [ROOT / "results" / "published" / name for name in ("axbench", "axbench_others")]
 PAGE = ROOT / "docs" / "detection.md"
 OTHER = "linear_probe"
 HEAD = f"| contender | AUROC | less {OTHER} | without hard negatives |"
@@ -21,7 +21,7 @@ GAP = re.compile(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]")
 
 def boards() -> dict[str, Table]:
     """A table for each task, by its name: contenders are complete by what they ran of it."""
-    records = [r for r in Store(STORE).records() if r.cell.track == "detect"]
+    records = [r for store in STORES for r in Store(store).records() if r.cell.track == "detect"]
     names = sorted({str(r.cell.task["name"]) for r in records})
     return {name: leaderboard.build(r for r in records if r.cell.task["name"] == name)[0] for name in names}
 

@@ -65,12 +65,21 @@ def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, 
     assert by["majority", "auroc"]["value"] == 0.5
     assert by["bag_of_words", "auroc"]["value"] > 0.8
     assert by["random_direction", "auroc"]["value"] < 0.65
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"leaderboard.md", "leaderboard.csv", "leaderboard.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "leaderboard.md",
+        "leaderboard.csv",
+        "leaderboard.json",
+        "verdicts.csv",
+    }
     some = ["format=json", f"out={tmp_path / 'out'}", "contenders=[majority,linear_probe]"]
     assert cli.main(["leaderboard", store, *some]) == 0
     assert {r["contender"] for r in json.loads(capsys.readouterr().out)} == {"majority", "linear_probe"}
     assert cli.main(["leaderboard", store, *some, "regimes=few_16"]) == 1
     assert "has regimes=few_16; there are quick" in capsys.readouterr().err
+    assert cli.main(["leaderboard", store, *some, "versus=nobody"]) == 1
+    assert "versus=nobody is no contender of these records; choose linear_probe, majority." in capsys.readouterr().err
+    assert cli.main(["leaderboard", store, *some, "margins.task=-1"]) == 1
+    assert "give margins.task and margins.suite, above 0" in capsys.readouterr().err
     assert cli.main(["figures", store, f"out={tmp_path / 'figures'}"]) == 0
     drawn = {p.suffix for p in (tmp_path / "figures").iterdir() if p.stat().st_size > 5000}
     assert drawn == {".png", ".pdf"}

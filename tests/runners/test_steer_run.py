@@ -311,6 +311,9 @@ def test_detection_and_steering_are_never_one_board(records: dict[str, Record]) 
     assert {s.metric for t in tables for s in t.scores if t.board.track == "steer"} == {
         "score", "concept", "relevance", "fluency", "damage", "perplexity", "accuracy",
     }  # fmt: skip
+    name = believable(records)[0].cell.contender["name"]
+    both = leaderboard.build([*believable(records), record(replace(CELL), name)])  # of other settings there
+    assert all("[" not in contender for table in both for contender in table.contenders)
     other = [replace(r, cell=replace(r.cell, judge={"name": "another"})) for r in believable(records)]
     assert len(leaderboard.build([*believable(records), *other])) == 2
 
