@@ -248,7 +248,8 @@ def test_a_bias_makes_its_word_likelier_in_its_row_alone(tiny: LoadedModel, ids:
 def test_a_bias_is_by_words_and_does_damage(lab: Lab) -> None:
     made = [Intervention(bias={"warm": strength}) for strength in (0.0, 100.0)]
     tokenizer = lab._reader.loaded.tokenizer
-    firsts = [tokenizer(form, add_special_tokens=False)["input_ids"][0] for form in (" warm", " Warm")]
+    whole = [tokenizer(form, add_special_tokens=False)["input_ids"] for form in (" warm", " Warm")]
+    firsts = [next(token for token in ids if tokenizer.decode([token]).strip()) for ids in whole]  # no space alone
     plain, steered = lab.generate([PROMPTS[0]] * 2, made, 4)
     assert plain == lab.generate([PROMPTS[0]], [Intervention()], 4)[0]
     assert steered in {tokenizer.decode(four) for four in itertools.product(firsts, repeat=4)}
