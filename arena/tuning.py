@@ -138,8 +138,7 @@ def spoken(train: Examples) -> list[Dialogue]:
     """The dialogues that are as wanted (class 1)."""
     if train.completions is None:
         raise FairfightError("These data hold no responses to learn from; a steering task brings them.")
-    pairs = zip(train.prompts, train.completions, train.truth, strict=True)
-    return [Dialogue(prompt, answer) for prompt, answer, of in pairs if of == 1]
+    return [text for text in told(train, 1) if isinstance(text, Dialogue)]
 
 
 def told(train: Examples, label: int) -> list[Text]:

@@ -26,6 +26,7 @@ from scipy.stats import rankdata
 from results.leaderboard import VERSUS, Table
 from results.quiver import pool
 from results.stats import (
+    FEWEST_FAMILIES,
     FEWEST_GROUPS,
     FEWEST_SEEDS,
     Estimate,
@@ -200,14 +201,12 @@ def _overall(table: Table, margins: Margins, equal_access: bool) -> list[Verdict
     if len(table.tasks) < 2:
         return []
     families = len(set(table.families.values()))
-    compared = _compared(table, _over_tasks(table), table.tasks, equal_access)
-    if compared:
+    if families >= FEWEST_FAMILIES:
+        compared = _compared(table, _over_tasks(table), table.tasks, equal_access)
         return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, margins.suite, "")]
-    return [
-        Verdict(ALL, method, TOO_FEW, None, None, None, None, None, None, pool(table), f"{families} task families")
-        for method in table.complete_ones("method")
-        if pool(table)
-    ]
+    arrows, methods = pool(table), table.complete_ones("method")
+    note = f"{families} task families"
+    return [Verdict(ALL, m, TOO_FEW, None, None, None, None, None, None, arrows, note) for m in methods if arrows]
 
 
 def _flip(table: Table, verdict: Verdict) -> float:

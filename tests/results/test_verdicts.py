@@ -176,6 +176,12 @@ def test_over_tasks_it_is_a_t_test_over_families_and_a_sentence() -> None:
     assert sentence("sae", verdicts(tie)).startswith("sae: 8 ties in 8 tasks; over all of them it ties with probe")
 
 
+def test_without_a_baseline_of_equal_access_there_is_no_verdict_rather_than_too_few() -> None:
+    table = many({"probe": 0.8, "sae": 0.83, "random": 0.6})
+    access = {**dict.fromkeys(table.contenders, ("labels",)), "probe": ("labels", "internals")}
+    assert verdicts(replace(table, access=access), equal_access=True) == []
+
+
 def test_few_families_give_no_verdict_over_tasks() -> None:
     found = verdicts(many({"probe": 0.8, "sae": 0.83, "random": 0.6}, tasks=4))
     v = only(found, "sae", ALL)
