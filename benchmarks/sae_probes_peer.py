@@ -54,7 +54,7 @@ def write(folder: Path) -> None:
         if record is None or not isinstance(record.test, Answers):
             raise SystemExit(f"{name}: {record.error if record else 'no record'}")
         ours[name] = {
-            "auroc": float(auroc(record.test.truth, record.test.score[0])[0]),
+            "auroc": auroc(record.test.truth, record.test.score[0]),
             "C": record.trials[0]["params"]["C"],
             "test": len(record.test.id),
         }

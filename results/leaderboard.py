@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,12 @@ from results.record import Answers, Record, Steered, canonical
 from results.stats import (
     Estimate,
     Measured,
-    bootstrap_weights,
+    clusters,
     difference,
     over_parts,
     over_seeds,
     over_tasks,
+    paired,
 )
 from results.steering import DAMAGE, ELSEWHERE, PERPLEXITY, judged
 
@@ -98,7 +100,7 @@ class Table:
 
     def complete_ones(self, family: str) -> tuple[str, ...]:
         """Contenders of a family that have every cell, by name: their rank on the test has no say."""
-        return tuple(sorted({s.contender for s in self.scores if s.family == family and self.complete(s.contender)}))
+        return tuple(c for c, of in sorted(self.sides.items()) if of == family and self.complete(c))
 
     def control_of(self, method: str) -> str | None:
         """The matched control, of the same dictionaries where there are several; None where cells of it are missing."""
@@ -124,6 +126,11 @@ class Table:
             [self.families[task] for task in self.tasks],
         )
 
+    @cached_property
+    def sides(self) -> Mapping[str, str]:
+        """Contender -> method, baseline or control, of those that have a result."""
+        return {s.contender: s.family for s in self.scores}
+
     @property
     def main(self) -> str:
         """The metric that ranks."""
@@ -131,10 +138,32 @@ class Table:
 
     def find(self, task: str, contender: str, metric: str | None = None) -> Score | None:
         """A contender's score on a task (`all`: the aggregate), by the main metric or another."""
-        for s in self.scores:
-            if (s.task, s.contender, s.metric) == (task, contender, metric or self.main):
-                return s
-        return None
+        return self._scores.get((task, contender, metric or self.main))
+
+    def gap(self, task: str, one: str, two: str) -> Estimate | None:
+        """The main metric of a contender less that of another on a task's test rows; None without a seed in common."""
+        if (task, one, two) not in self._gaps:
+            self._gaps[task, one, two] = paired(self.measured[task, one], self.measured[task, two])
+        return self._gaps[task, one, two]
+
+    def dev(self, task: str, contender: str) -> float:
+        """What the chosen trials reached where they were chosen, mean over seeds; NaN where nothing is known."""
+        return self._dev.get((task, contender), float("nan"))
+
+    @cached_property
+    def _scores(self) -> Mapping[tuple[str, str, str], Score]:
+        return {(s.task, s.contender, s.metric): s for s in self.scores}
+
+    @cached_property
+    def _gaps(self) -> dict[tuple[str, str, str], Estimate | None]:
+        return {}
+
+    @cached_property
+    def _dev(self) -> Mapping[tuple[str, str], float]:
+        values: dict[tuple[str, str], list[float]] = {}
+        for (task, contender, _), (dev, _) in self.cells.items():
+            values.setdefault((task, contender), []).append(dev)
+        return {where: float(np.mean(found)) for where, found in values.items()}
 
 
 def build(records: Iterable[Record]) -> list[Table]:
@@ -228,29 +257,27 @@ def _scores(board: Board, task: str, contender: str, records: list[Record]) -> t
     assert first.test is not None
     if isinstance(first.test, Steered) or len(set(first.test.part)) > 1:
         return _suite_scores(board, task, contender, records)
+    among = clusters(first.test.group, first.test.truth)
     values: dict[str, list[float]] = {m: [] for m in METRICS}
-    resampled: dict[str, list[np.ndarray]] = {m: [] for m in METRICS}
+    influence: dict[str, list[np.ndarray]] = {m: [] for m in METRICS}
     for r in records:
         assert isinstance(r.test, Answers)
         assert isinstance(r.dev, Answers)
-        weights = bootstrap_weights(r.test.group, r.test.truth)
-        both = np.concatenate([np.ones((1, len(r.test.truth))), weights])
-        for metric, measured in evaluate(r.test, r.dev, both).items():
-            values[metric].append(float(measured[0]))
-            resampled[metric].append(measured[1:])
-    groups = len(np.unique(first.test.group))
+        for metric, measured in evaluate(r.test, r.dev).items():
+            values[metric].append(float(measured.value[0]))
+            influence[metric].append(among.sums(measured.influence[0]))
     found = [
         Score(
             board, task, contender, str(first.about["contender_family"]), metric,
-            over_seeds(np.array(values[metric]), np.array(resampled[metric]), groups),
-            len(records), len(first.test.id), groups,
+            over_seeds(np.array(values[metric]), np.array(influence[metric]), among),
+            len(records), len(first.test.id), among.count,
             _mean_spent(records, "lm_tokens"), _mean_spent(records, "seconds"),
         )
         for metric in METRICS
         if np.isfinite(values[metric]).all()  # not every task has subpopulations
     ]  # fmt: skip
     main = MAIN[board.track]
-    return found, Measured(_seeds(records), np.array(values[main]), groups, resampled=np.array(resampled[main]))
+    return found, Measured(_seeds(records), np.array(values[main]), among.count, np.array(influence[main]), among)
 
 
 def _suite_scores(board: Board, task: str, contender: str, records: list[Record]) -> tuple[list[Score], Measured]:

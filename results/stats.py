@@ -1,19 +1,17 @@
-"""Honest intervals: clusters resampled, seeds averaged first, their variance added by t.
+"""Honest intervals: clusters of examples are the unit, seeds are averaged first, their variance is added by t.
 
-All randomness is seeded from the data, so that two regenerations are byte-identical.
+The variance over other examples is that of a class-stratified cluster bootstrap, in the closed form that the bootstrap
+tends to (the infinitesimal jackknife, Efron 1982): no resample, no noise of resampling, the same bytes every time.
 """
 
 from __future__ import annotations
 
-import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-RESAMPLES = 1000
 LEVEL = 0.95
 FEWEST_GROUPS = 20
 FEWEST_FAMILIES = 6
@@ -31,44 +29,52 @@ class Estimate:
     freedom: float  # degrees of freedom of that variance
 
 
-def bootstrap_weights(group: np.ndarray, truth: np.ndarray, salt: str = "") -> np.ndarray:
-    """How often each row is drawn in each resample, [RESAMPLES, n].
+@dataclass(frozen=True)
+class Clusters:
+    """The groups of a test's rows, and for each the stratum that it stands in: the classes that it holds."""
 
-    A cluster bootstrap over groups, stratified by the classes that a group holds, seeded by the rows
-    themselves: every contender on one test set meets the same resamples.
-    """
-    return _drawn(np.asarray(group, np.int64).tobytes(), np.asarray(truth, np.int64).tobytes(), salt)
+    of_row: np.ndarray  # [n] index of the row's group
+    stratum: np.ndarray  # [G]
+
+    @property
+    def count(self) -> int:
+        return len(self.stratum)
+
+    def sums(self, influence: np.ndarray) -> np.ndarray:
+        """Influences of rows [..., n] added within groups, [..., G]."""
+        flat = influence.reshape(-1, influence.shape[-1])
+        found = np.stack([np.bincount(self.of_row, row, self.count) for row in flat])
+        return found.reshape(*influence.shape[:-1], self.count)
+
+    def variance(self, influence: np.ndarray) -> float:
+        """Of a metric whose groups have these influences [G]: groups are drawn anew within each stratum."""
+        total = 0.0
+        for stratum in np.unique(self.stratum):
+            mine = influence[self.stratum == stratum]
+            total += float(mine.var(ddof=1)) * len(mine) if len(mine) > 1 else 0.0
+        return total
 
 
-@functools.lru_cache(maxsize=8)  # contenders on one test set come one after the other
-def _drawn(group_bytes: bytes, truth_bytes: bytes, salt: str) -> np.ndarray:
-    group, truth = np.frombuffer(group_bytes, np.int64), np.frombuffer(truth_bytes, np.int64)
-    content = np.stack([group, truth]).astype(np.int64).tobytes() + salt.encode()
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(content).digest()[:8], "big"))
-    names, index = np.unique(group, return_inverse=True)
+def clusters(group: np.ndarray, truth: np.ndarray) -> Clusters:
+    """group [n], truth [n] class ids."""
+    names, of_row = np.unique(group, return_inverse=True)
     holds = np.zeros((len(names), int(truth.max()) + 1), dtype=bool)
-    holds[index, truth] = True
-    strata = np.unique(holds, axis=0, return_inverse=True)[1]
-    counts = np.zeros((RESAMPLES, len(names)))
-    for stratum in np.unique(strata):
-        members = np.flatnonzero(strata == stratum)
-        share = np.full(len(members), 1 / len(members))
-        counts[:, members] = rng.multinomial(len(members), share, size=RESAMPLES)
-    return counts[:, index]
+    holds[of_row, truth] = True
+    return Clusters(of_row, np.unique(holds, axis=0, return_inverse=True)[1].ravel())
 
 
 def over_seeds(
-    values: np.ndarray, resampled: np.ndarray, groups: int, most: float = 1.0, least: float = 0.0
+    values: np.ndarray, influence: np.ndarray, among: Clusters, most: float = 1.0, least: float = 0.0
 ) -> Estimate:
     """Mean over seeds with an interval for other examples and other seeds, cut at `least` and `most`.
 
-    values [S]; resampled [S, B], the same resamples for each seed. The bootstrap variance of the mean
-    over seeds and the seeds' own variance / S are added; degrees of freedom by Welch-Satterthwaite.
+    values [S]; influence [S, G], of each group on each seed's value. The variance of the mean over seeds by its mean
+    influences and the seeds' own variance / S are added; degrees of freedom by Welch-Satterthwaite.
     """
     mean = float(values.mean())
-    if groups < 2:
+    if among.count < 2:
         return Estimate(mean, None, None, None, np.inf)
-    examples = float(np.nanvar(np.nanmean(resampled, axis=0), ddof=1))
+    examples = among.variance(influence.mean(0))
     seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
     freedom = _welch([(examples, np.inf), (seeds, len(values) - 1)])
     return _estimate(mean, examples + seeds, freedom, most, least)
@@ -135,7 +141,8 @@ class Measured:
     seeds: tuple[int, ...]
     values: np.ndarray  # [S]
     groups: int  # clusters of the test
-    resampled: np.ndarray | None = None  # [S, B], under the resamples of the test's rows
+    influence: np.ndarray | None = None  # [S, G], of each cluster on each seed's value
+    among: Clusters | None = None
     parts: np.ndarray | None = None  # [S, P], within each part of a suite, whose clusters these are
 
 
@@ -150,10 +157,11 @@ def paired(one: Measured, two: Measured) -> Estimate | None:
         gaps = one.parts[mine] - two.parts[others]
         gaps = gaps[:, np.isfinite(gaps).all(0)]
         return over_parts(gaps, np.inf, -np.inf) if gaps.size else None
-    assert one.resampled is not None
-    assert two.resampled is not None
+    assert one.influence is not None
+    assert two.influence is not None
+    assert one.among is not None
     gaps = one.values[mine] - two.values[others]
-    return over_seeds(gaps, one.resampled[mine] - two.resampled[others], one.groups, np.inf, -np.inf)
+    return over_seeds(gaps, one.influence[mine] - two.influence[others], one.among, np.inf, -np.inf)
 
 
 def above(e: Estimate, margin: float = 0.0) -> float:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.stats import rankdata
@@ -37,7 +38,6 @@ from results.stats import (
     equivalent,
     holm,
     over_families,
-    paired,
     sign_flip,
 )
 
@@ -103,7 +103,7 @@ def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = 
             (min(len(each.seeds) for each in mine), FEWEST_SEEDS, "seeds"),
         )
         few = ", ".join(f"{n} {what}" for n, least, what in counted if n < least)
-        gap = _on_task(table, task)
+        gap = partial(table.gap, task)
         compared = _compared(table, gap, [other for other in table.tasks if other != task], equal_access)
         found += _judged(task, compared, margins.task, few)
     return found
@@ -118,21 +118,13 @@ def opponent(table: Table, arrows: Sequence[str], tasks: Sequence[str]) -> str |
         return None
     if not tasks:
         return VERSUS[table.board.track] if VERSUS[table.board.track] in arrows else None
-    ranks = np.array([rankdata([-_dev(table, task, name) for name in arrows]) for task in tasks])
+    ranks = np.array([rankdata([-_known(table.dev(task, name)) for name in arrows]) for task in tasks])
     return min(zip(ranks.mean(0).tolist(), arrows, strict=True))[1]
 
 
-def _dev(table: Table, task: str, contender: str) -> float:
-    """What the chosen trials reached where they were chosen, mean over seeds; last where nothing is known."""
-    values = [dev for (of, name, _), (dev, _) in table.cells.items() if (of, name) == (task, contender)]
-    return float(np.mean(values)) if values and np.isfinite(values).all() else -np.inf
-
-
-def _on_task(table: Table, task: str) -> Gap:
-    def gap(one: str, two: str) -> Estimate | None:
-        return paired(table.measured[task, one], table.measured[task, two])
-
-    return gap
+def _known(value: float) -> float:
+    """Last where nothing is known."""
+    return value if np.isfinite(value) else -np.inf
 
 
 def _over_tasks(table: Table) -> Gap:
@@ -140,7 +132,7 @@ def _over_tasks(table: Table) -> Gap:
     families = [table.families[task] for task in table.tasks]
 
     def gap(one: str, two: str) -> Estimate | None:
-        each = [paired(table.measured[task, one], table.measured[task, two]) for task in table.tasks]
+        each = [table.gap(task, one, two) for task in table.tasks]
         if any(e is None for e in each):
             return None
         return over_families(np.array([e.value for e in each if e is not None]), families)
@@ -210,7 +202,7 @@ def _overall(table: Table, margins: Margins, equal_access: bool) -> list[Verdict
 
 
 def _flip(table: Table, verdict: Verdict) -> float:
-    each = [paired(table.measured[t, verdict.method], table.measured[t, str(verdict.opponent)]) for t in table.tasks]
+    each = [table.gap(task, verdict.method, str(verdict.opponent)) for task in table.tasks]
     gaps = np.array([e.value for e in each if e is not None])
     return sign_flip(by_family(gaps, [table.families[task] for task in table.tasks]))
 

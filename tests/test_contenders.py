@@ -91,7 +91,7 @@ def test_the_sign_is_corrected(method: Any, lab: Lab, monkeypatch: pytest.Monkey
         data = Examples(TRAIN.ids, TRAIN.prompts, labels, TRAIN.groups)
         monkeypatch.setattr(lab, "activations", lambda prompts, site, s=states: s)
         lab.reseed(0)
-        assert auroc(labels, method().fit(data, BRIEF, lab).score(data.unlabelled(), lab))[0] == 1.0
+        assert auroc(labels, method().fit(data, BRIEF, lab).score(data.unlabelled(), lab)) == 1.0
 
 
 def test_ccs_finds_what_is_consistent(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_ccs_finds_what_is_consistent(lab: Lab, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(lab, "answered_states", lambda *_: states)
     lab.reseed(0)
     made = Ccs().fit(TRAIN, BRIEF, lab)
-    assert auroc(truth, made.score(TRAIN.unlabelled(), lab))[0] > 0.98
+    assert auroc(truth, made.score(TRAIN.unlabelled(), lab)) > 0.98
     # The same start, and labels that call everything by the other name: the direction stays, the sign turns.
     lab.reseed(0)
     turned = Ccs().fit(replace(TRAIN, labels=1 - truth), BRIEF, lab)
@@ -153,9 +153,9 @@ def test_shuffled_labels_learn_nothing_and_tune_what_they_wrap(lab: Lab) -> None
     lab.reseed(0)
     scores = made.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
     assert scores.shape == (8, 100, 2)
-    shuffled = np.mean([auroc(TEST.truth, draw)[0] for draw in scores])
+    shuffled = np.mean([auroc(TEST.truth, draw) for draw in scores])
     plain = build.contenders({"bow": raw("contender", "bag_of_words")}, [])[0].make().fit(TRAIN, BRIEF, lab)
-    assert abs(shuffled - 0.5) < 0.15 < auroc(TEST.truth, plain.score(TEST.unlabelled(), lab))[0] - 0.5
+    assert abs(shuffled - 0.5) < 0.15 < auroc(TEST.truth, plain.score(TEST.unlabelled(), lab)) - 0.5
 
 
 def test_a_wrapper_of_nothing_names_what_there_is() -> None:
@@ -196,11 +196,11 @@ def test_calibration_takes_the_content_free_answer_off(lab: Lab) -> None:
 def test_the_surface_sees_length_and_marks_and_no_words(lab: Lab) -> None:
     texts = tuple(("word " * (3 if i % 2 else 6)).strip() + ("!" if i % 3 == 0 else ".") for i in range(60))
     data = Examples(tuple(map(str, range(60))), texts, np.arange(60) % 2, np.arange(60))
-    assert auroc(data.truth, Surface().fit(data, BRIEF, lab).score(data.unlabelled(), lab))[0] == 1.0
+    assert auroc(data.truth, Surface().fit(data, BRIEF, lab).score(data.unlabelled(), lab)) == 1.0
     words = [("fine", "warm", "good"), ("grim", "dull", "poor")]
     alike = tuple(f"a {words[i % 2][i % 3]} film, it was" for i in range(60))
     same = Examples(data.ids, alike, data.labels, data.groups)
-    assert auroc(same.truth, Surface().fit(same, BRIEF, lab).score(same.unlabelled(), lab))[0] == 0.5
+    assert auroc(same.truth, Surface().fit(same, BRIEF, lab).score(same.unlabelled(), lab)) == 0.5
 
 
 def test_the_head_starts_as_the_linear_probe(lab: Lab) -> None:
@@ -227,7 +227,7 @@ def test_finetuning_learns_and_leaves_the_model_alone(name: str, lab: Lab, reade
     fitted = lab.meter.spent()["fit"]
     with lab.meter.phase("query"):
         scores = made.score(TEST.unlabelled(), lab)
-    assert auroc(TEST.truth, scores)[0] > 0.6
+    assert auroc(TEST.truth, scores) > 0.6
     for k, v in reader.loaded.model.state_dict().items():
         assert torch.equal(v, before[k])
     assert not any(p.requires_grad for p in reader.loaded.model.parameters())
@@ -269,7 +269,7 @@ def test_a_head_of_three_classes_survives_a_fold_of_two() -> None:
     labels = np.where(states[:, 0] > 0, 2, 0)
     with torch.no_grad():
         logits = Head(states, labels, 3)(torch.tensor(states, dtype=torch.float32)).numpy()
-    assert auroc((labels == 2).astype(int), logits[:, [0, 2]])[0] > 0.9
+    assert auroc((labels == 2).astype(int), logits[:, [0, 2]]) > 0.9
     assert (logits[:, 1] < logits.max(1)).all()
 
 

@@ -139,7 +139,7 @@ def _dev_score(pieces: list[_Piece], part: Part) -> float:
         present = np.unique(labels)
         if len(present) > 1:
             order = np.searchsorted(present, labels)
-            values += [auroc(order, draw[:, present])[0] for draw in scores]
+            values += [auroc(order, draw[:, present]) for draw in scores]
     return float(np.mean(values)) if values else 0.5
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from results.metrics import METRICS, answered, auprc, auroc, evaluate, tpr_at_fpr
+from results import ranking
+from results.metrics import METRICS, answered, auroc, evaluate
+from results.ranking import by_class, macro
 from results.record import Answers
-
-RNG = np.random.default_rng(0)
 
 
 def answers(n: int, classes: int = 2, seed: int = 0, ties: bool = False, draws: int = 1) -> Answers:
@@ -21,45 +23,41 @@ def answers(n: int, classes: int = 2, seed: int = 0, ties: bool = False, draws: 
     return Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), truth, score)
 
 
+def area(measure: Callable[[ranking.Ranked], ranking.Measure], truth: np.ndarray, score: np.ndarray) -> float:
+    return float(macro(measure, by_class(truth, score[None])).value[0])
+
+
 @pytest.mark.parametrize("ties", [False, True])
 def test_auroc_with_and_without_ties(ties: bool) -> None:
     a = answers(200, ties=ties)
     gap = a.score[0][:, 1] - a.score[0][:, 0]
-    assert auroc(a.truth, a.score[0])[0] == pytest.approx(sk.roc_auc_score(a.truth, gap))
-
-
-def test_auroc_with_weights_is_auroc_of_the_resample() -> None:
-    a = answers(80, ties=True)
-    weights = RNG.integers(0, 4, (5, 80)).astype(float)
-    gap = a.score[0][:, 1] - a.score[0][:, 0]
-    expected = [sk.roc_auc_score(np.repeat(a.truth, w.astype(int)), np.repeat(gap, w.astype(int))) for w in weights]
-    np.testing.assert_allclose(auroc(a.truth, a.score[0], weights), expected)
+    assert auroc(a.truth, a.score[0]) == pytest.approx(sk.roc_auc_score(a.truth, gap))
 
 
 def test_macro_auroc() -> None:
     a = answers(200, classes=4)
     expected = [sk.roc_auc_score(a.truth == c, a.score[0][:, c]) for c in range(4)]
-    assert auroc(a.truth, a.score[0])[0] == pytest.approx(np.mean(expected))
+    assert auroc(a.truth, a.score[0]) == pytest.approx(np.mean(expected))
 
 
-def test_a_resample_without_a_class_is_no_number() -> None:
-    assert np.isnan(auroc(np.array([0, 1]), np.array([[0, 1.0], [1, 0]]), np.array([[1.0, 0]]))[0])
+def test_without_a_class_it_is_no_number() -> None:
+    assert np.isnan(auroc(np.array([0, 0]), np.array([[0, 1.0], [1, 0]])))
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_decisions_and_probabilities(classes: int) -> None:
     test, dev = answers(300, classes), answers(200, classes, seed=1)
-    got = {k: v[0] for k, v in evaluate(test, dev).items()}
-    a = answered(test, dev, 0)
+    got = {k: v.value[0] for k, v in evaluate(test, dev).items()}
+    a = answered(test, dev)
     average = "binary" if classes == 2 else "macro"
-    assert got["accuracy"] == pytest.approx(sk.accuracy_score(a.truth, a.decision["accuracy"]))
-    assert got["f1"] == pytest.approx(sk.f1_score(a.truth, a.decision["f1"], average=average))
+    assert got["accuracy"] == pytest.approx(sk.accuracy_score(a.truth, a.decision["accuracy"][0]))
+    assert got["f1"] == pytest.approx(sk.f1_score(a.truth, a.decision["f1"][0], average=average))
     assert got["balanced_accuracy"] == pytest.approx(
-        sk.balanced_accuracy_score(a.truth, a.decision["balanced_accuracy"])
+        sk.balanced_accuracy_score(a.truth, a.decision["balanced_accuracy"][0])
     )
-    np.testing.assert_allclose(a.probability.sum(1), 1)
+    np.testing.assert_allclose(a.probability[0].sum(1), 1)
     if classes == 2:
-        assert got["brier"] == pytest.approx(sk.brier_score_loss(a.truth, a.probability[:, 1]))
+        assert got["brier"] == pytest.approx(sk.brier_score_loss(a.truth, a.probability[0, :, 1]))
     assert set(got) == set(METRICS)
 
 
@@ -72,9 +70,9 @@ def test_ece_of_a_calibrated_and_of_an_overconfident_answer() -> None:
     score = np.stack([np.zeros(n), logits], 1)[None]
     sure = np.stack([np.zeros(n), 10 * logits], 1)[None]
     make = lambda s: Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), truth, s)  # noqa: E731
-    assert evaluate(make(score), make(score))["ece"][0] < 0.02
-    assert evaluate(make(sure), make(sure))["ece"][0] < 0.02  # calibration undoes the scale
-    assert evaluate(make(sure), make(score))["ece"][0] > 0.1  # unless dev answers lacked it
+    assert evaluate(make(score), make(score))["ece"].value[0] < 0.02
+    assert evaluate(make(sure), make(sure))["ece"].value[0] < 0.02  # calibration undoes the scale
+    assert evaluate(make(sure), make(score))["ece"].value[0] > 0.1  # unless dev answers lacked it
 
 
 def test_thresholds_never_look_at_the_test() -> None:
@@ -82,7 +80,7 @@ def test_thresholds_never_look_at_the_test() -> None:
     flipped = Answers(test.part, test.id, test.group, 1 - test.truth, test.score)
     for metric in ("accuracy", "f1", "balanced_accuracy"):
         np.testing.assert_array_equal(
-            answered(test, dev, 0).decision[metric], answered(flipped, dev, 0).decision[metric]
+            answered(test, dev).decision[metric][0], answered(flipped, dev).decision[metric][0]
         )
 
 
@@ -90,7 +88,7 @@ def test_the_threshold_is_the_best_out_of_fold() -> None:
     dev = answers(200, seed=1)
     gap = dev.score[0][:, 1] - dev.score[0][:, 0]
     best = max(np.mean((gap > cut) == dev.truth) for cut in [*gap, gap.min() - 1])
-    own = answered(dev, dev, 0).decision["accuracy"]
+    own = answered(dev, dev).decision["accuracy"][0]
     assert np.mean(own == dev.truth) == pytest.approx(best)
 
 
@@ -102,13 +100,13 @@ def test_calibration_is_a_logistic_regression(classes: int) -> None:
     raw = [np.diff(a.score[0], axis=1) if classes == 2 else a.score[0] for a in (dev, test)]
     fit, asked = ((x - raw[0].mean(0)) / raw[0].std(0) for x in raw)
     theirs = LogisticRegression(C=100, tol=1e-8, max_iter=5000).fit(fit, dev.truth)
-    np.testing.assert_allclose(answered(test, dev, 0).probability, theirs.predict_proba(asked), atol=5e-3)
+    np.testing.assert_allclose(answered(test, dev).probability[0], theirs.predict_proba(asked), atol=5e-3)
 
 
 def test_constant_scores_are_chance_not_an_error() -> None:
     n = 40
     constant = Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), np.arange(n) % 4 // 3, np.ones((1, n, 2)))
-    got = {k: v[0] for k, v in evaluate(constant, constant).items()}
+    got = {k: v.value[0] for k, v in evaluate(constant, constant).items()}
     assert got["auroc"] == 0.5
     assert got["accuracy"] == 0.75
     assert got["ece"] == pytest.approx(0, abs=1e-3)
@@ -116,9 +114,9 @@ def test_constant_scores_are_chance_not_an_error() -> None:
 
 def test_draws_are_averaged_as_metrics_not_as_scores() -> None:
     test, dev = answers(100, draws=5), answers(100, seed=1, draws=5)
-    each = [auroc(test.truth, s)[0] for s in test.score]
-    assert evaluate(test, dev)["auroc"][0] == pytest.approx(np.mean(each))
-    assert auroc(test.truth, test.score.mean(0))[0] > np.mean(each) + 0.05
+    each = [auroc(test.truth, s) for s in test.score]
+    assert evaluate(test, dev)["auroc"].value[0] == pytest.approx(np.mean(each))
+    assert auroc(test.truth, test.score.mean(0)) > np.mean(each) + 0.05
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,22 +127,53 @@ def test_auprc_and_tpr_agree_with_scikit_learn(seed: int) -> None:
     truth = (rng.random(300) < 0.2).astype(int)
     margin = np.round(rng.normal(size=300) + truth, 1)  # ties
     score = np.stack([np.zeros(300), margin], axis=1)
-    assert auprc(truth, score)[0] == pytest.approx(average_precision_score(truth, margin))
+    assert area(ranking.auprc, truth, score) == pytest.approx(average_precision_score(truth, margin))
     fpr, tpr, _ = roc_curve(truth, margin, drop_intermediate=False)
     above = np.searchsorted(fpr, 0.01, side="right")
     share = (0.01 - fpr[above - 1]) / (fpr[above] - fpr[above - 1])
-    assert tpr_at_fpr(truth, score)[0] == pytest.approx(tpr[above - 1] + share * (tpr[above] - tpr[above - 1]))
+    assert area(ranking.tpr_at_fpr, truth, score) == pytest.approx(
+        tpr[above - 1] + share * (tpr[above] - tpr[above - 1])
+    )
 
 
-def test_weights_of_the_new_areas_are_copies_of_rows() -> None:
-    rng = np.random.default_rng(1)
-    truth, score = rng.integers(0, 3, 90), rng.normal(size=(90, 3))
-    times = rng.integers(1, 4, 90)
-    for metric in (auprc, tpr_at_fpr):
-        weighted = metric(truth, score, times[None, :].astype(float))
-        assert weighted[0] == pytest.approx(metric(np.repeat(truth, times), np.repeat(score, times, axis=0))[0])
-        perfect = metric(truth, np.eye(3)[truth])
-        assert perfect[0] == pytest.approx(1.0)
+@pytest.mark.parametrize("measure", [ranking.auroc, ranking.auprc, ranking.tpr_at_fpr])
+def test_areas_of_perfect_scores_are_one(measure: Callable[[ranking.Ranked], ranking.Measure]) -> None:
+    truth = np.arange(90) % 3
+    assert area(measure, truth, np.eye(3)[truth]) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("metric", [m for m in METRICS if m != "tpr_at_1_fpr"])
+def test_influence_is_what_a_copy_of_a_row_changes(metric: str, ties: bool, classes: int) -> None:
+    """Of 400 copies of the rows, one more copy of a row moves the metric by its influence / 400."""
+    copies, n = 400, 30
+    strata = ("a", "a", "hard negative", "a", "hard negative") * (n // 5)
+    test, dev = answers(n, classes, ties=ties), answers(60, classes, seed=1)
+    found = evaluate(with_rows(test, np.arange(n), strata), dev)[metric]
+    assert abs(found.influence.sum()) < 1e-9
+    whole = np.tile(np.arange(n), copies)
+    for row in (0, 1, 2, 11):
+        more = evaluate(with_rows(test, np.r_[whole, row], strata), dev)[metric].value[0]
+        assert (more - found.value[0]) * copies == pytest.approx(found.influence[0, row], abs=2e-3)
+
+
+def with_rows(a: Answers, rows: np.ndarray, strata: tuple[str, ...]) -> Answers:
+    ids = tuple(map(str, range(len(rows))))
+    names = tuple(strata[row] for row in rows)
+    return Answers(("t",) * len(rows), ids, np.arange(len(rows)), a.truth[rows], a.score[:, rows], None, names)
+
+
+def test_the_error_of_a_rate_at_few_false_positives_is_not_below_that_of_a_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    truth = np.arange(2000) % 2
+    margin = rng.normal(size=2000) + 1.5 * truth
+    found = ranking.tpr_at_fpr(ranking.ranked(truth == 1, margin[None]))
+    drawn = []
+    for _ in range(400):
+        rows = np.concatenate([rng.choice(np.flatnonzero(truth == c), 1000) for c in (0, 1)])
+        drawn.append(ranking.tpr_at_fpr(ranking.ranked(truth[rows] == 1, margin[None, rows])).value[0])
+    assert 0.9 < (found.influence**2).sum() ** 0.5 / np.std(drawn) < 1.6
 
 
 def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() -> None:
@@ -155,6 +184,6 @@ def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() ->
     test = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, score[None], None, names)
     clean = np.stack([1.0 - truth, truth.astype(float)], axis=1)
     dev = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, clean[None])
-    assert evaluate(test, dev)["worst_group_accuracy"][0] == pytest.approx(3 / 15)
+    assert evaluate(test, dev)["worst_group_accuracy"].value[0] == pytest.approx(3 / 15)
     without = Answers(test.part, test.id, test.group, truth, test.score)
-    assert np.isnan(evaluate(without, dev)["worst_group_accuracy"][0])
+    assert np.isnan(evaluate(without, dev)["worst_group_accuracy"].value[0])

@@ -7,47 +7,55 @@ import pytest
 import scipy.stats
 import statsmodels.api as sm
 
-from results import stats
-from results.stats import Estimate, bootstrap_weights, over_seeds, over_tasks
+from results import ranking
+from results.ranking import by_class, macro
+from results.stats import Clusters, Estimate, clusters, over_seeds, over_tasks
 
 
-def test_weights_draw_whole_groups_and_keep_every_strata_size() -> None:
-    group = np.repeat(np.arange(30), 3)
-    truth = np.repeat(np.arange(30) % 2, 3)
-    weights = bootstrap_weights(group, truth)
-    assert weights.shape == (stats.RESAMPLES, 90)
-    assert (weights.reshape(-1, 30, 3).std(2) == 0).all()
-    assert (weights[:, truth == 1].sum(1) == 45).all()
+def alone(groups: int) -> Clusters:
+    """Groups of one row and one class."""
+    return clusters(np.arange(groups), np.zeros(groups, dtype=int))
 
 
-def test_weights_are_the_same_every_time_and_differ_between_test_sets() -> None:
-    group, truth = np.arange(20), np.arange(20) % 2
-    np.testing.assert_array_equal(bootstrap_weights(group, truth), bootstrap_weights(group, truth))
-    assert (bootstrap_weights(group, truth) != bootstrap_weights(group, 1 - truth)).any()
+def test_groups_are_told_apart_by_the_classes_that_they_hold() -> None:
+    found = clusters(np.array([7, 7, 3, 3, 5, 5]), np.array([0, 1, 1, 1, 1, 1]))
+    assert found.of_row.tolist() == [2, 2, 0, 0, 1, 1]
+    assert found.stratum[0] == found.stratum[1] != found.stratum[2]
+    assert found.sums(np.arange(6.0)).tolist() == [5, 9, 1]
 
 
 def test_the_clustered_standard_error_is_that_of_statsmodels() -> None:
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(60), 4)
     value = rng.normal(size=60)[group] + rng.normal(size=240)
-    weights = bootstrap_weights(group, np.zeros(240, dtype=int))
-    resampled = (weights @ value) / weights.sum(1)
-    ours = over_seeds(np.array([value.mean()]), resampled[None], groups=60)
+    among = clusters(group, np.zeros(240, dtype=int))
+    influence = among.sums((value - value.mean()) / 240)
+    ours = over_seeds(np.array([value.mean()]), influence[None], among)
     fitted = sm.OLS(value, np.ones(240)).fit(cov_type="cluster", cov_kwds={"groups": group})
     assert ours.variance is not None
-    assert ours.variance**0.5 == pytest.approx(fitted.bse[0], rel=0.1)
+    assert ours.variance**0.5 == pytest.approx(fitted.bse[0], rel=0.01)
     naive = value.std() / 240**0.5
     assert ours.variance**0.5 > 1.4 * naive
 
 
-def test_the_bootstrap_interval_of_an_auroc_is_that_of_scipy() -> None:
-    from results.metrics import auroc
+def test_the_variance_of_a_difference_within_strata_is_that_of_a_t_test() -> None:
+    rng = np.random.default_rng(4)
+    truth = np.repeat([0, 1], [30, 50])
+    value = rng.normal(size=80)
+    means = [value[truth == c].mean() for c in (0, 1)]
+    influence = np.where(truth == 1, (value - means[1]) / 50, -(value - means[0]) / 30)
+    expected = value[truth == 1].var(ddof=1) / 50 + value[truth == 0].var(ddof=1) / 30
+    ours = clusters(np.arange(80), truth).variance(influence)
+    assert ours == pytest.approx(expected)
 
+
+def test_the_interval_of_an_auroc_is_that_of_a_bootstrap() -> None:
     rng = np.random.default_rng(1)
     truth = np.arange(200) % 2
     score = np.stack([np.zeros(200), rng.normal(size=200) + truth], 1)
-    weights = bootstrap_weights(np.arange(200), truth)
-    ours = over_seeds(auroc(truth, score), auroc(truth, score, weights)[None], groups=200)
+    among = clusters(np.arange(200), truth)
+    found = macro(ranking.auroc, by_class(truth, score[None]))
+    ours = over_seeds(found.value, among.sums(found.influence), among)
 
     def area(positive: np.ndarray, negative: np.ndarray, axis: int = -1) -> float:
         return scipy.stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative))
@@ -61,17 +69,17 @@ def test_the_bootstrap_interval_of_an_auroc_is_that_of_scipy() -> None:
 
 def test_with_seeds_alone_it_is_a_t_interval() -> None:
     values = np.array([0.70, 0.74, 0.69, 0.75])
-    ours = over_seeds(values, np.repeat(values[:, None], 1000, axis=1), groups=50)
+    ours = over_seeds(values, np.zeros((4, 50)), alone(50))
     low, high = scipy.stats.t.interval(0.95, 3, values.mean(), scipy.stats.sem(values))
     assert (ours.low, ours.high) == pytest.approx((low, high))
 
 
 def test_one_seed_adds_no_seed_variance_and_one_group_gives_no_interval() -> None:
-    resampled = np.random.default_rng(0).normal(0.7, 0.02, (1, 1000))
-    one = over_seeds(np.array([0.7]), resampled, groups=30)
+    influence = np.random.default_rng(0).normal(0, 0.02 / 30**0.5, (1, 30))
+    one = over_seeds(np.array([0.7]), influence, alone(30))
     assert one.high is not None
-    assert one.high - 0.7 == pytest.approx(1.96 * 0.02, rel=0.1)
-    assert over_seeds(np.array([0.7]), resampled, groups=1).low is None
+    assert one.high - 0.7 == pytest.approx(1.96 * influence.std(ddof=1) * 30**0.5, rel=1e-3)
+    assert over_seeds(np.array([0.7]), influence[:, :1], alone(1)).low is None
 
 
 def test_intervals_cover() -> None:
@@ -79,9 +87,8 @@ def test_intervals_cover() -> None:
     rng = np.random.default_rng(5)
     hits = 0
     for _ in range(300):
-        examples, seeds = rng.normal(0.5, 0.01), rng.normal(0, 0.01, 5)
-        resampled = np.tile(rng.normal(examples, 0.01, 1000), (5, 1)) + seeds[:, None]
-        e = over_seeds(examples + seeds, resampled, groups=50)
+        rows, seeds = rng.normal(0.5, 0.05, 25), rng.normal(0, 0.01, 5)
+        e = over_seeds(rows.mean() + seeds, np.tile((rows - rows.mean()) / 25, (5, 1)), alone(25))
         assert e.low is not None and e.high is not None
         hits += e.low <= 0.5 <= e.high
     assert 0.92 <= hits / 300 <= 0.99
@@ -103,5 +110,5 @@ def test_across_few_families_it_speaks_of_these_tasks_alone() -> None:
 
 
 def test_intervals_stay_in_range() -> None:
-    wide = over_seeds(np.array([0.2, 0.9]), np.repeat([[0.2], [0.9]], 1000, axis=1), groups=30)
+    wide = over_seeds(np.array([0.2, 0.9]), np.zeros((2, 30)), alone(30))
     assert (wide.low, wide.high) == (0.0, 1.0)

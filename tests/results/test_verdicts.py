@@ -14,9 +14,20 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from results import render, stats
+from results import ranking, render
 from results.leaderboard import Table
-from results.stats import Estimate, Measured, above, below, detectable, equivalent, holm, paired, sign_flip
+from results.stats import (
+    Estimate,
+    Measured,
+    above,
+    below,
+    clusters,
+    detectable,
+    equivalent,
+    holm,
+    paired,
+    sign_flip,
+)
 from results.verdicts import ALL, ALPHA, Margins, Verdict, opponent, sentence, verdicts
 from tests.results.test_quiver import board
 
@@ -270,34 +281,36 @@ def test_differences_are_of_the_seeds_and_parts_that_both_have() -> None:
 
 def rows(rng: np.random.Generator, n: int, seeds: int, means: Sequence[float]) -> list[Measured]:
     """AUROCs of contenders that share what is hard about the rows, each seed with noise of its own."""
-    from results.metrics import auroc
-
     truth = np.arange(n) % 2
-    weights = np.concatenate([np.ones((1, n)), stats.bootstrap_weights(np.arange(n), truth, str(rng.integers(2**30)))])
-    shared, found = 0.6 * rng.normal(size=n), []
+    among, shared, found = clusters(np.arange(n), truth), 0.6 * rng.normal(size=n), []
     for mean in means:
-        own, values = 0.6 * rng.normal(size=n), []
-        for _ in range(seeds):
-            score = (mean + 0.15 * rng.normal()) * truth + shared + own + 0.53 * rng.normal(size=n)
-            values.append(auroc(truth, np.stack([np.zeros(n), score], 1), weights))
-        whole = np.array(values)
-        found.append(Measured(tuple(range(seeds)), whole[:, 0], n, resampled=whole[:, 1:]))
+        own = 0.6 * rng.normal(size=n)
+        scores = (mean + 0.15 * rng.normal(size=(seeds, 1))) * truth + shared + own + 0.53 * rng.normal(size=(seeds, n))
+        area = ranking.auroc(ranking.ranked(truth == 1, scores))
+        found.append(Measured(tuple(range(seeds)), area.value, n, among.sums(area.influence), among))
     return found
 
 
-@pytest.mark.parametrize(("n", "seeds", "area"), [(100, 3, 0.9), (300, 3, 0.6)])
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("n", [100, 500, 1000])
+@pytest.mark.parametrize("area", [0.6, 0.9, 0.99])
 def test_paired_intervals_cover(n: int, seeds: int, area: float) -> None:
     """Other examples and other seeds: the true difference lies within about 95 of 100 intervals."""
+    assert 0.91 <= coverage(n, seeds, area, draws=400) <= 0.995
+
+
+def coverage(n: int, seeds: int, area: float, draws: int) -> float:
+    """The share of intervals that hold the true difference of two contenders, one of them at this AUROC."""
     rng = np.random.default_rng(7)
     mean = scipy.stats.norm.ppf(area) * 2**0.5
     true = np.diff(scipy.stats.norm.cdf(np.array([mean, mean + 0.2]) / (2 + 0.15**2) ** 0.5))[0]
     hits = 0
-    for _ in range(150):
+    for _ in range(draws):
         one, two = rows(rng, n, seeds, (mean, mean + 0.2))
         gap = paired(two, one)
         assert gap is not None and gap.low is not None and gap.high is not None
         hits += gap.low <= true <= gap.high
-    assert 0.9 <= hits / 150 <= 0.995
+    return hits / draws
 
 
 def test_errors_stay_at_five_percent() -> None:

@@ -74,7 +74,7 @@ def test_the_best_trial_is_chosen_and_the_default_kept(part: Part, lab: Lab) -> 
     out = detect.run(spy({"skill": [0.0, 0.5, 3.0]}), Budget("b", 3), [part], "public", lab)
     assert out.trials[out.chosen]["params"] == {"skill": 3.0}
     assert len(out.trials) == 3
-    assert auroc(out.test.truth, out.test.score[0])[0] > 0.9 > auroc(out.untuned.truth, out.untuned.score[0])[0]
+    assert auroc(out.test.truth, out.test.score[0]) > 0.9 > auroc(out.untuned.truth, out.untuned.score[0])
 
 
 def test_ties_go_to_the_earlier(part: Part, lab: Lab) -> None:
@@ -215,7 +215,7 @@ def test_every_part_is_fitted_by_itself_and_one_trial_is_chosen_for_all(parts: l
         assert sorted(answers.id) == sorted(part.train.ids)
     score = found.trials[found.chosen]["dev_score"]
     each = [
-        np.mean([auroc(p.truth[p.fold == k], p.score[0][p.fold == k])[0] for k in range(4)])
+        np.mean([auroc(p.truth[p.fold == k], p.score[0][p.fold == k]) for k in range(4)])
         for p in by_part
         if p.fold is not None
     ]
