@@ -35,6 +35,7 @@ FIELDS = (
 )  # fmt: skip
 VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every contender is laid beside
 UNTOUCHED = "no_intervention"
+PLAIN = "standard"  # the regime whose boards come first
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
 
@@ -92,6 +93,7 @@ class Table:
     cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> score where chosen, on test
     curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
     measured: Mapping[tuple[str, str], Measured]  # task, contender -> the main metric, seed by seed
+    records: Mapping[tuple[str, str], tuple[Record, ...]]  # task, contender -> its cells, whatever became of them
     known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
 
     def complete(self, contender: str) -> bool:
@@ -182,7 +184,8 @@ def _of_track(records: list[Record]) -> list[Table]:
             r.cell.track, name("regime", r), name("budget", r), name("model", r), r.cell.half, name("judge", r)
         )
         boards.setdefault(board, []).append(r)
-    return [_table(board, boards[board], name) for board in sorted(boards, key=repr)]
+    plain_first = sorted(boards, key=lambda b: (b.regime != PLAIN, repr(b)))
+    return [_table(board, boards[board], name) for board in plain_first]
 
 
 def _table(board: Board, records: list[Record], name: _Names) -> Table:
@@ -227,6 +230,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
         ),
         cells=single,
         measured=measured,
+        records={where: tuple(found) for where, found in sorted(cells.items())},
         known={t: told for t in tasks if (told := judged([r for r in records if name("task", r) == t]))},
         curves={c: _curve([r for t in tasks for r in cells.get((t, c), []) if r.status == "ok"]) for c in contenders},
     )

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from results.leaderboard import FIELDS, VERSUS, Board, Score, Table, at_floor
@@ -56,7 +55,7 @@ def _markdown(t: Table, versus: str, margins: Margins) -> str:
         "",
         f"{title[:1].upper()}{title[1:]} with 95 % intervals; {len(t.tasks)} task(s), "
         f"{' or '.join(map(str, seeds)) or 'no'} seed(s). "
-        + _what_intervals_say(t)
+        + what_intervals_say(t)
         + " LM tokens (full-depth equivalents) and seconds are what a contender would have cost standing alone: "
         "selection, fit and queries, mean over seeds, summed over tasks.",
         "",
@@ -93,7 +92,7 @@ def _head(b: Board) -> str:
     return f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget}{judged} · {b.half} half"
 
 
-def _what_intervals_say(t: Table) -> str:
+def what_intervals_say(t: Table) -> str:
     families = len(set(t.families.values()))
     if families >= FEWEST_FAMILIES:
         return f"The mean is over {families} task families, its interval for other families (t)."
@@ -243,7 +242,7 @@ def _toolbox(t: Table) -> list[str]:
     for q in found:
         name = q.added[0] if len(q.added) == 1 else "all methods"
         interval = f" [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]" if q.interval else ""
-        control = _against_control(t, name) if len(q.added) == 1 else "–"
+        control = against_control(t, name) if len(q.added) == 1 else "–"
         rows.append([name, f"{q.picked}/{q.cells}", f"{q.change:+.4f}{interval}", control])
     about = (
         f"The toolbox of {len(found[0].pool)} baselines answers each task and seed with the one that did best on the "
@@ -253,7 +252,7 @@ def _toolbox(t: Table) -> list[str]:
     return ["", about, "", *_aligned(rows)]
 
 
-def _against_control(t: Table, method: str) -> str:
+def against_control(t: Table, method: str) -> str:
     """The matched control and the distance from it."""
     control = t.control_of(method)
     if control is None:
@@ -276,15 +275,3 @@ def _aligned(table: list[list[str]]) -> list[str]:
 
 def _escape(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
-
-
-def write(
-    tables: Sequence[Table], out: Path, versus: str | None = None, margins: Margins | None = None
-) -> dict[str, str]:
-    """Writes leaderboard.md, .csv and .json and verdicts.csv into `out`; returns the first three texts by format."""
-    texts = {"markdown": as_markdown(tables, versus, margins), "csv": as_csv(tables), "json": as_json(tables) + "\n"}
-    out.mkdir(parents=True, exist_ok=True)
-    for form, suffix in (("markdown", "md"), ("csv", "csv"), ("json", "json")):
-        (out / f"leaderboard.{suffix}").write_text(texts[form])
-    (out / "verdicts.csv").write_text(verdicts_as_csv(tables, margins))
-    return texts

@@ -58,6 +58,20 @@ def _answers(test: Steered, most: int) -> list[str]:
     return lines
 
 
+def first_answers(test: Steered, most: int) -> list[dict[str, str]]:
+    """The same as plain text: concept, instruction, answer and score of each."""
+    total = harmonic(test.score)
+    return [
+        {
+            "part": test.part[row],
+            "prompt": test.prompt[row],
+            "answer": test.answer[row],
+            "score": _number(total[row]),
+        }
+        for row in sorted(range(len(test.id)), key=lambda row: _order(test, row))[:most]
+    ]
+
+
 def _order(test: Steered, row: int) -> str:
     return hashlib.sha256(f"{test.part[row]}\0{test.id[row]}".encode()).hexdigest()
 

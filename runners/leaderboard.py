@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from arena.contract import FairfightError
-from results import leaderboard, render
+from results import leaderboard, publish
 from results.record import Record, Steered
 from results.samples import samples
 from results.store import Store
 from results.verdicts import Margins
 from runners.compose import composed
 
-FORMATS = ("markdown", "csv", "json")
+FORMATS = tuple(publish.SUFFIXES)
 FILTERS = ("tasks", "contenders", "regimes", "models", "half")
 
 
@@ -25,14 +25,14 @@ def command(overrides: list[str]) -> int:
     if config["format"] not in FORMATS:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
     records = selected(config)
-    print(f"resampling the answers of {len(records)} records ...", file=sys.stderr)
+    print(f"reading the answers of {len(records)} records ...", file=sys.stderr)
     tables = leaderboard.build(records)
     known = sorted({c for table in tables for c in table.contenders})
     if config["versus"] is not None and config["versus"] not in known:
         raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = render.write(tables, out.expanduser(), config["versus"], _margins(config["margins"]))
-    written = f"{out}/leaderboard.md, .csv, .json, verdicts.csv"
+    texts = publish.write(tables, out.expanduser(), config["versus"], _margins(config["margins"]))
+    written = f"{out}/leaderboard.{', .'.join(publish.SUFFIXES.values())}, verdicts.csv"
     if any(isinstance(r.test, Steered) for r in records):
         (out.expanduser() / "answers.md").write_text(samples(records))
         written += ", answers.md"

@@ -112,7 +112,7 @@ def test_few_families_and_several_dictionaries_find_their_control() -> None:
     one, two = few.find("all", "sae"), few.find("all", "random")
     assert one is not None and two is not None
     expected = f"random: {one.estimate.value - two.estimate.value:+.3f}, too few families for an interval"
-    assert render._against_control(few, "sae") == expected
+    assert render.against_control(few, "sae") == expected
     names = {"probe": (0.8, 1.0), "sae [d=a]": (0.7, 3.0), "random [d=a]": (0.5, 0.5), "random [d=b]": (0.5, 2.0)}
     several = replace(board(names), controls={"sae [d=a]": "random"})
-    assert render._against_control(several, "sae [d=a]").startswith("random [d=a]: ")
+    assert render.against_control(several, "sae [d=a]").startswith("random [d=a]: ")

@@ -1,0 +1,357 @@
+"""The leaderboard as one HTML file that needs nothing else: no network, no script but its own.
+
+Every text comes to the page through jinja2's escaping; numbers are written here, so that a page without scripts says as
+much as one with them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from results import samples
+from results.charts import FRAME, Point, frontier, scatter, steps
+from results.leaderboard import CHANCE, UNTOUCHED, VERSUS, Score, Table, at_floor
+from results.measures import BESIDE, TITLES
+from results.quiver import quivers
+from results.record import Record, Steered, canonical
+from results.render import against_control, what_intervals_say
+from results.stats import FEWEST_GROUPS
+from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
+
+ANSWERS = 5  # of a steered contender that its detail view shows
+_FILES = Path(__file__).parent / "site"
+
+
+def html(tables: Sequence[Table], versus: str | None = None, margins: Margins | None = None) -> str:
+    """The whole page; `versus` is laid beside every contender (None: the track's own)."""
+    environment = Environment(
+        loader=FileSystemLoader(_FILES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"signed": _signed, "value": _value, "count": _count, "slug": _slug}
+    names = _distinct([_slug(" ".join(_words(t))) for t in tables])
+    boards = [
+        _board(t, name, versus or VERSUS[t.board.track], margins or Margins())
+        for t, name in zip(tables, names, strict=True)
+    ]
+    own = {name: Markup((_FILES / f"page.{name}").read_text()) for name in ("css", "js")}
+    return environment.get_template("page.html").render(boards=boards, frame=FRAME, words=WORDS, **own)
+
+
+def _board(t: Table, name: str, versus: str, margins: Margins) -> dict[str, Any]:
+    found, fair = verdicts(t, margins), verdicts(t, margins, equal_access=True)
+    methods = t.complete_ones("method")
+    return {
+        "id": name,
+        "tab": " · ".join(_words(t)),
+        "board": t.board,
+        "title": TITLES[t.main],
+        "intervals": what_intervals_say(t) if t.tasks else "",
+        "seeds": sorted({s.seeds for s in t.scores}),
+        "tasks": [_task(t, name, task) for task in t.tasks],
+        "versus": versus,
+        "beside": list(BESIDE[t.board.track].values()),
+        "ranking": [_line(t, name, c, versus, found) for c in t.contenders],
+        "headline": _headline(t, found),
+        "sentences": [sentence(m, found) for m in methods] if len(t.tasks) > 1 else [],
+        "verdicts": [_judged(t, m, found, fair) for m in methods if found],
+        "pool": found[0].pool if found else (),
+        "margins": margins,
+        "open": t.board.half == "lockbox",
+        "scatter": _cost(t, name),
+        "damage": _damage(t, name),
+        "toolbox": [_added(t, q) for q in quivers(t)],
+        "floor": at_floor(t),
+        "few": [s for s in t.scores if s.task != ALL and s.metric == t.main and s.groups < FEWEST_GROUPS],
+        "failures": t.failures,
+        "details": [_detail(t, name, c) for c in t.contenders],
+        "provenance": _provenance(t),
+    }
+
+
+def _words(t: Table) -> list[str]:
+    b = t.board
+    told = [b.track, b.regime, f"budget {b.budget}", b.model, b.half]
+    return told + ([f"judge {b.judge}"] if b.judge else [])
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value and its interval on a scale, in percent from the left."""
+
+    at: float
+    low: float
+    high: float
+
+
+def _line(t: Table, board: str, contender: str, versus: str, found: Sequence[Verdict]) -> dict[str, Any]:
+    every = t.find(ALL, contender)
+    have, of = t.coverage[contender]
+    word = next((v.word for v in found if (v.method, v.task) == (contender, ALL)), None)
+    alone = [v for v in found if v.method == contender]
+    return {
+        "name": contender,
+        "link": _anchor(board, "contender", contender),
+        "side": t.sides.get(contender, ""),
+        "complete": t.complete(contender),
+        "coverage": f"{have}/{of} cells",
+        "word": word or (alone[0].word if len(alone) == 1 else None),
+        "mean": every,
+        "bar": _bar(every) if every else None,
+        "gap": t.against(contender, versus),
+        "beside": [t.find(ALL, contender, metric) for metric in BESIDE[t.board.track]],
+        "uses": t.access.get(contender, ()),
+        "tasks": [_heat(t, task, t.find(task, contender)) for task in t.tasks],
+    }
+
+
+def _bar(s: Score) -> Bar:
+    e = s.estimate
+    low, high = (e.value if x is None else x for x in (e.low, e.high))
+    return Bar(*(round(100 * float(np.clip(x, 0, 1)), 2) for x in (e.value, low, high)))
+
+
+def _heat(t: Table, task: str, s: Score | None) -> dict[str, Any]:
+    """A cell of the heat map: how far from the floor to 1, in percent."""
+    if s is None:
+        return {"score": None, "share": 0}
+    floor = _floor(t, task)
+    share = (s.estimate.value - floor) / max(1 - floor, 1e-9)
+    return {"score": s, "share": round(100 * float(np.clip(share, 0, 1)))}
+
+
+def _floor(t: Table, task: str) -> float:
+    if t.board.track != "steer":
+        return CHANCE
+    untouched = t.find(task, UNTOUCHED)
+    return untouched.estimate.value if untouched else 0.0
+
+
+def _headline(t: Table, found: Sequence[Verdict]) -> str:
+    """What a hurried reader should know."""
+    whole = [v for v in found if v.task == ALL] or (list(found) if len(t.tasks) == 1 else [])
+    if not whole:
+        return "No verdict: there is no method, or no baseline, that has every cell."
+    counts = Counter(v.word for v in whole)
+    told = ", ".join(f"{counts[word]} {_plural(word, counts[word])}" for word in WORDS if counts[word])
+    over = f"over its {len(t.tasks)} tasks" if len(t.tasks) > 1 else f"on {t.tasks[0]}"
+    return f"{len(whole)} method{'s' * (len(whole) != 1)} against {len(whole[0].pool)} baselines {over}: {told}."
+
+
+def _plural(word: str, n: int) -> str:
+    return {
+        "beats": "beat every baseline" if n != 1 else "beats every baseline",
+        "ties": "tie with the best" if n != 1 else "ties with the best",
+        "loses": "lose against the best" if n != 1 else "loses against the best",
+        "void": "void (no better than a control)",
+        "too few": "without a verdict (too few families, groups or seeds)",
+    }.get(word, word)
+
+
+def _judged(t: Table, method: str, found: Sequence[Verdict], fair: Sequence[Verdict]) -> dict[str, Any]:
+    mine = {v.task: v for v in found if v.method == method}
+    equal = {v.task: v for v in fair if v.method == method}
+    only = mine.get(ALL) or (mine[t.tasks[0]] if len(t.tasks) == 1 and t.tasks[0] in mine else None)
+    alike = equal.get(ALL) or (equal.get(t.tasks[0]) if len(t.tasks) == 1 else None)
+    return {
+        "name": method,
+        "overall": only,
+        "equal": alike,
+        "tasks": [mine.get(task) for task in t.tasks],
+        "counts": Counter(v.word for task, v in mine.items() if task != ALL),
+    }
+
+
+def _cost(t: Table, board: str) -> dict[str, Any] | None:
+    """Mean score against LM tokens; in track `steer` too."""
+    points = [
+        Point(
+            c,
+            t.sides[c],
+            _anchor(board, "contender", c),
+            s.lm_tokens,
+            s.estimate.value,
+            s.estimate.low,
+            s.estimate.high,
+        )
+        for c in t.contenders
+        if (s := t.find(ALL, c)) is not None
+    ]
+    if not points:
+        return None
+    return scatter(points, frontier(points), floor=CHANCE if t.board.track == "detect" else None)
+
+
+def _damage(t: Table, board: str) -> dict[str, Any] | None:
+    """Score against damage to neutral answers."""
+    points = [
+        Point(
+            c,
+            t.sides[c],
+            _anchor(board, "contender", c),
+            d.estimate.value,
+            s.estimate.value,
+            s.estimate.low,
+            s.estimate.high,
+        )
+        for c in t.contenders
+        if (s := t.find(ALL, c)) is not None and (d := t.find(ALL, c, "damage")) is not None
+    ]
+    return scatter(points, frontier(points), floor=None, least=0.01) if points else None
+
+
+def _added(t: Table, q: Any) -> dict[str, Any]:
+    one = q.added[0] if len(q.added) == 1 else None
+    return {"name": one or "all methods", "quiver": q, "control": against_control(t, one) if one else "–"}
+
+
+def _detail(t: Table, board: str, contender: str) -> dict[str, Any]:
+    """All that is known of a contender: its settings, what was chosen, what it spent, what failed."""
+    records = [r for (_, of), found in t.records.items() if of == contender for r in found]
+    first, ok = records[0], [r for r in records if r.status == "ok"]
+    return {
+        "name": contender,
+        "id": _anchor(board, "contender", contender),
+        "side": t.sides.get(contender, first.about["contender_family"]),
+        "version": first.cell.contender["version"],
+        "access": t.access.get(contender, ()),
+        "control": t.controls.get(contender),
+        "params": _settings(first.cell.contender.get("params", {})),
+        "grid": _settings(first.cell.contender.get("grid", {})),
+        "path": _settings(first.cell.contender.get("path", {})),
+        "chosen": _chosen(ok),
+        "trials": steps(_best_so_far(ok)),
+        "spent": _spent(ok),
+        "failures": sorted({str(r.error) for r in records if r.status != "ok"}),
+        "answers": _answers(ok),
+    }
+
+
+def _settings(told: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(name, canonical(value)) for name, value in sorted(told.items())]
+
+
+def _chosen(records: Sequence[Record]) -> list[tuple[str, int]]:
+    """Which hyperparameters were chosen in how many cells (of a suite that chooses for each concept: concepts)."""
+    counts: Counter[str] = Counter()
+    for r in records:
+        names = set(r.cell.contender.get("grid", {})) | set(r.cell.contender.get("path", {}))
+        for trial in [r.chosen] if isinstance(r.chosen, int) else (r.chosen or ()):
+            params = r.trials[trial]["params"]
+            counts[", ".join(f"{k}={canonical(v)}" for k, v in sorted(params.items()) if k in names)] += 1
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8]
+
+
+def _best_so_far(records: Sequence[Record]) -> list[float]:
+    """The best dev score after each trial, mean over cells with as many trials as the most have."""
+    each = [[t["dev_score"] for t in r.trials] for r in records]
+    each = [scores for scores in each if scores and all(s is not None for s in scores)]
+    longest = max(map(len, each), default=0)
+    full = np.array([scores for scores in each if len(scores) == longest], dtype=float)
+    return [] if longest < 2 else np.maximum.accumulate(full, axis=1).mean(0).tolist()
+
+
+def _spent(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Mean tokens and seconds per cell of each stage, as if the contender stood alone."""
+    stages = ("selection", "fit", "query", "damage", "judge")
+    return [
+        {
+            "stage": stage,
+            "tokens": float(np.mean([r.spent[stage]["lm_tokens"] for r in told])),
+            "seconds": float(np.mean([r.spent[stage]["seconds"] for r in told])),
+            "parameters": max(r.spent[stage].get("trained_parameters", 0) for r in told),
+        }
+        for stage in stages
+        if (told := [r for r in records if stage in r.spent])
+    ]
+
+
+def _answers(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Of the first task's lowest seed, by the rule of `results.samples`."""
+    steered = sorted(
+        (r for r in records if isinstance(r.test, Steered)), key=lambda r: (r.cell.task["name"], r.cell.seed)
+    )
+    return samples.first_answers(steered[0].test, ANSWERS) if steered and isinstance(steered[0].test, Steered) else []
+
+
+def _task(t: Table, board: str, task: str) -> dict[str, Any]:
+    """What a task is, where it comes from, and what cleaning removed."""
+    r = next(r for (of, _), found in t.records.items() if of == task for r in found if r.status == "ok")
+    brief = r.cell.task.get("params", {}).get("brief") or {}
+    shown = next(s for s in t.scores if s.task == task)
+    own = [s for s in t.scores if s.task == task and s.metric == t.main]
+    best = {side: max((s for s in own if s.family == side), key=lambda s: s.estimate.value, default=None)
+            for side in ("method", "baseline", "control")}  # fmt: skip
+    return {
+        "name": task,
+        "id": _anchor(board, "task", task),
+        "question": brief.get("question", ""),
+        "family": t.families[task],
+        "about": [(name, str(r.about[name])) for name in ("source", "licence", "citation") if r.about.get(name)],
+        "classes": [str(c) for c in r.about.get("classes") or ()],
+        "version": r.cell.task.get("version"),
+        "revision": str(r.cell.task.get("revision"))[:12],
+        "settings": _settings({k: v for k, v in r.cell.task.get("params", {}).items() if k != "brief"}),
+        "n": shown.n,
+        "groups": shown.groups,
+        "cleaning": sorted((k, v) for k, v in r.cleaning.items() if isinstance(v, int) and v),
+        "best": [(side, s) for side, s in best.items() if s is not None],
+    }
+
+
+def _provenance(t: Table) -> dict[str, Any]:
+    records = [r for found in t.records.values() for r in found]
+    return {
+        "records": len(records),
+        "hash": hashlib.sha256("".join(sorted(r.key for r in records)).encode()).hexdigest()[:16],
+        "git": sorted({str(r.provenance.get("git", ""))[:10] + "+" * bool(r.provenance.get("dirty")) for r in records}),
+        "devices": sorted({str(r.provenance.get("device", "")) for r in records}),
+        "packages": sorted({f"{k} {v}" for r in records for k, v in (r.provenance.get("packages") or {}).items()}),
+        "dates": _span([str(r.provenance.get("finished", ""))[:10] for r in records]),
+    }
+
+
+def _span(dates: Sequence[str]) -> str:
+    known = sorted(d for d in dates if d)
+    return "" if not known else known[0] if known[0] == known[-1] else f"{known[0]} to {known[-1]}"
+
+
+def _anchor(board: str, kind: str, name: str) -> str:
+    return f"{board}--{kind}--{_slug(name)}"
+
+
+def _slug(text: str) -> str:
+    """Letters that need no escape in a link; what is left out is told apart by a hash."""
+    plain = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
+    return plain if plain == text.replace(" ", "-") else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    seen: Counter[str] = Counter()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return found
+
+
+def _signed(x: float) -> str:
+    return f"{x:+.3f}".replace("-", "−")
+
+
+def _value(x: float | None) -> str:
+    return "–" if x is None or not np.isfinite(x) else f"{x:.3f}"
+
+
+def _count(x: float) -> str:
+    return f"{x:,.0f}"

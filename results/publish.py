@@ -1,0 +1,32 @@
+"""Every form of the leaderboard, written side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from results.latex import latex
+from results.leaderboard import Table
+from results.page import html
+from results.render import as_csv, as_json, as_markdown, verdicts_as_csv
+from results.verdicts import Margins
+
+SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
+
+
+def write(
+    tables: Sequence[Table], out: Path, versus: str | None = None, margins: Margins | None = None
+) -> dict[str, str]:
+    """Writes leaderboard.html, .md, .csv, .json and .tex and verdicts.csv into `out`; returns the texts by format."""
+    texts = {
+        "html": html(tables, versus, margins),
+        "markdown": as_markdown(tables, versus, margins),
+        "csv": as_csv(tables),
+        "json": as_json(tables) + "\n",
+        "latex": latex(tables, versus, margins),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for form, suffix in SUFFIXES.items():
+        (out / f"leaderboard.{suffix}").write_text(texts[form])
+    (out / "verdicts.csv").write_text(verdicts_as_csv(tables, margins))
+    return texts

@@ -1,0 +1,169 @@
+"""The page in a real headless Chromium: tabs, sorting, filters, deep links, keys, and not one error."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from results import leaderboard, publish
+from results.page import _slug
+from results.store import Store
+from tests.results.test_page import HOSTILE, hostile
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("CI needs Chromium: apt-get install chromium")
+        pytest.skip("Chromium is not installed")
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of published records, of both tracks."""
+    out = tmp_path_factory.mktemp("page")
+    publish.write(leaderboard.build(Store(PUBLISHED / "axbench").records()), out)
+    return out / "leaderboard.html"
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1300, "height": 900})
+    context.set_offline(True)  # a page that asked for anything would say so
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("console", lambda message: wrong.append(message.text))
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("requestfailed", lambda request: wrong.append(request.url))
+    opened.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def names(page: Page, table: str = ".board.shown .ranking") -> list[str]:
+    found: list[str] = page.eval_on_selector_all(
+        f"{table} tbody tr", "rows => rows.filter(r => !r.hidden).map(r => r.querySelector('th').innerText)"
+    )
+    return found
+
+
+def column(page: Page, number: int) -> list[float]:
+    found: list[float] = page.eval_on_selector_all(
+        ".board.shown .ranking tbody tr", f"rows => rows.map(r => Number(r.cells[{number}].dataset.v))"
+    )
+    return found
+
+
+def test_the_first_board_is_shown_and_tabs_show_the_others(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    assert page.locator(".board.shown").count() == 1
+    assert page.locator(".board.shown h2").inner_text().startswith("detect")
+    page.get_by_role("tab", name="steer").click()
+    assert page.locator(".board.shown h2").inner_text().startswith("steer")
+    assert page.get_by_role("tab", selected=True).inner_text().startswith("steer")
+
+
+def test_tabs_answer_to_the_arrow_keys(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    page.get_by_role("tab", selected=True).focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("tab", selected=True).inner_text().startswith("steer")
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_role("tab", selected=True).inner_text().startswith("detect")
+
+
+def test_a_click_sorts_and_another_turns_it_round(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    ranked = names(page)
+    tokens = page.locator(".board.shown .ranking thead th", has_text="LM tokens")
+    number = tokens.evaluate("head => head.cellIndex")
+    tokens.get_by_role("button").click()
+    assert tokens.get_attribute("aria-sort") == "descending"
+    assert column(page, number) == sorted(column(page, number), reverse=True)
+    tokens.get_by_role("button").press("Enter")
+    assert tokens.get_attribute("aria-sort") == "ascending"
+    assert column(page, number) == sorted(column(page, number))
+    assert names(page) != ranked
+    page.locator(".board.shown .ranking thead th", has_text="contender").get_by_role("button").click()
+    assert names(page) == sorted(names(page))
+
+
+def test_filters_by_name_and_by_side(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    every = names(page)
+    page.locator(".board.shown .find").fill("SAE")
+    assert names(page) == [name for name in every if "sae" in name]
+    assert names(page, ".board.shown .heat") == names(page)
+    page.locator(".board.shown").get_by_label("controls").uncheck()
+    assert names(page) == [name for name in every if "sae" in name and not name.startswith("random")]
+    assert page.locator(".board.shown output").inner_text() == f"{len(names(page))} of {len(every)} shown"
+
+
+def test_a_deep_link_opens_its_board_and_its_details(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    page.get_by_role("tab", name="steer").click()
+    board = page.locator(".board.shown").get_attribute("id")
+    page.goto("about:blank")
+    page.goto(f"{written.as_uri()}#{board}--contender--reps")
+    assert page.locator(".board.shown h2").inner_text().startswith("steer")
+    card = page.locator(f"[id='{board}--contender--reps']")
+    assert card.get_attribute("open") is not None
+    assert card.get_by_text("What it said").is_visible()
+    page.go_back()
+    page.goto(f"{written.as_uri()}#nowhere")
+    assert page.locator(".board.shown h2").inner_text().startswith("detect")
+
+
+def test_a_name_leads_to_its_details(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    page.locator(".board.shown .ranking").get_by_role("link", name="sae_probe", exact=True).click()
+    assert page.locator("details[open] summary", has_text="sae_probe").first.is_visible()
+
+
+def test_light_and_dark(page: Page, written: Path) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(written.as_uri())
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.get_by_role("button", name="Light or dark").click()
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="light")
+    page.reload()
+    assert (dark, light) == ("rgb(20, 23, 28)", "rgb(255, 255, 255)")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == light
+
+
+def test_a_narrow_window_scrolls_its_tables_and_not_itself(page: Page, written: Path) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(written.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_hostile_names_are_text_and_their_links_work(page: Page, tmp_path: Path) -> None:
+    publish.write(leaderboard.build(hostile()), tmp_path)
+    page.goto((tmp_path / "leaderboard.html").as_uri())
+    assert page.locator(".ranking").get_by_role("link", name=HOSTILE, exact=True).count() == 1
+    page.locator(".ranking").get_by_role("link", name=HOSTILE, exact=True).click()
+    assert page.locator(f"[id$='--contender--{_slug(HOSTILE)}']").get_attribute("open") is not None
+    assert page.evaluate("document.scripts.length") == 1
+
+
+def test_without_scripts_every_board_is_there(browser: Browser, written: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(written.as_uri())
+    assert opened.locator(".board:visible").count() == 2
+    context.close()
