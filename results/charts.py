@@ -38,10 +38,9 @@ def frontier(points: Sequence[Point]) -> list[Point]:
     return found
 
 
-def scatter(
-    points: Sequence[Point], best: Sequence[Point], floor: float | None, least: float = 100.0
-) -> dict[str, Any]:
-    """Marks, frontier, ticks and names; x is linear up to `least` and logarithmic beyond."""
+def scatter(points: Sequence[Point], best: Sequence[Point], floor: float | None) -> dict[str, Any]:
+    """Marks, frontier, ticks and names; x is logarithmic from the decade of the least that is not 0, linear below."""
+    least = 10.0 ** math.floor(math.log10(min((p.x for p in points if p.x > 0), default=1.0)))
     across = _across(max(p.x for p in points), least)
     low = min([p.y if p.low is None else p.low for p in points] + ([floor] if floor is not None else []))
     high = max(p.y if p.high is None else p.high for p in points)

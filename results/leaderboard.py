@@ -398,6 +398,14 @@ def _flat(value: Any, prefix: str = "") -> dict[str, str]:
     return leaves
 
 
+def floor_of(t: Table, task: str) -> float:
+    """Chance, or in track `steer` what the model does by itself."""
+    if t.board.track != "steer":
+        return CHANCE
+    untouched = t.find(task, UNTOUCHED)
+    return untouched.estimate.value if untouched else 0.0
+
+
 def at_floor(t: Table) -> list[str]:
     """Tasks that were prompted and where no prompting contender's interval lies above the floor: chance, or in track
     `steer` what the model does by itself."""
@@ -407,10 +415,7 @@ def at_floor(t: Table) -> list[str]:
     found = []
     for task in t.tasks:
         asked = [s for c in prompting if (s := t.find(task, c)) is not None and s.family == "baseline"]
-        floor = CHANCE
-        if t.board.track == "steer":
-            untouched = t.find(task, UNTOUCHED)
-            floor = untouched.estimate.value if untouched else 0.0
+        floor = floor_of(t, task)
         if asked and all(s.estimate.low is None or s.estimate.low <= floor for s in asked):
             found.append(task)
     return found

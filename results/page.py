@@ -20,11 +20,12 @@ from markupsafe import Markup
 
 from results import samples
 from results.charts import FRAME, Point, frontier, scatter, steps
-from results.leaderboard import CHANCE, UNTOUCHED, VERSUS, Score, Table, at_floor
+from results.leaderboard import CHANCE, VERSUS, Score, Table, at_floor, floor_of
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.record import Record, Steered, canonical
 from results.render import against_control, what_intervals_say
+from results.standing import standings
 from results.stats import FEWEST_GROUPS
 from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
 
@@ -71,6 +72,7 @@ def _board(t: Table, name: str, versus: str, margins: Margins) -> dict[str, Any]
         "scatter": _cost(t, name),
         "damage": _damage(t, name),
         "toolbox": [_added(t, q) for q in quivers(t)],
+        "standings": standings(t, versus),
         "floor": at_floor(t),
         "few": [s for s in t.scores if s.task != ALL and s.metric == t.main and s.groups < FEWEST_GROUPS],
         "failures": t.failures,
@@ -125,16 +127,9 @@ def _heat(t: Table, task: str, s: Score | None) -> dict[str, Any]:
     """A cell of the heat map: how far from the floor to 1, in percent."""
     if s is None:
         return {"score": None, "share": 0}
-    floor = _floor(t, task)
+    floor = floor_of(t, task)
     share = (s.estimate.value - floor) / max(1 - floor, 1e-9)
     return {"score": s, "share": round(100 * float(np.clip(share, 0, 1)))}
-
-
-def _floor(t: Table, task: str) -> float:
-    if t.board.track != "steer":
-        return CHANCE
-    untouched = t.find(task, UNTOUCHED)
-    return untouched.estimate.value if untouched else 0.0
 
 
 def _headline(t: Table, found: Sequence[Verdict]) -> str:
@@ -207,7 +202,7 @@ def _damage(t: Table, board: str) -> dict[str, Any] | None:
         for c in t.contenders
         if (s := t.find(ALL, c)) is not None and (d := t.find(ALL, c, "damage")) is not None
     ]
-    return scatter(points, frontier(points), floor=None, least=0.01) if points else None
+    return scatter(points, frontier(points), floor=None) if points else None
 
 
 def _added(t: Table, q: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`fairfight figures`: one PNG and one PDF per figure and board, from the records alone."""
+"""`fairfight figures`: each as PNG, PDF and SVG, with its caption and its numbers, from the records alone."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from runners.leaderboard import selected
 def command(overrides: list[str]) -> int:
     """Draws every configured figure for every board of the store."""
     from results import figures
+    from results.figures.style import TITLES
 
     config = composed("figures", overrides)
-    tables = leaderboard.build(selected(config))
+    for name, spec in config["figure"].items():
+        _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *TITLES])
+    tables = [t for t in leaderboard.build(selected(config)) if t.tasks]
+    if not tables:
+        print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
     out = Path(config["out"] or Path(config["store"]) / "figures").expanduser()
     for name, spec in config["figure"].items():
-        _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *figures.TITLES])
-        for table in tables:
-            b = table.board
-            if figures.TRACKS.get(spec["kind"], b.track) != b.track:
+        for boards in figures.groups(spec["kind"], tables):
+            b = boards[0].board
+            regime = b.regime if len(boards) == 1 else "regimes"
+            try:
+                drawn = figures.draw(spec["kind"], boards, spec["metric"], spec["width"])
+            except figures.NothingToDrawError as reason:
+                print(f"{name} of {b.track}, {b.model}, regime {b.regime} is left out: {reason}.", file=sys.stderr)
                 continue
-            if not figures.shows(spec["kind"], table, spec["metric"]):
-                print(
-                    f"{name}: the {b.track} board of {b.model}, regime {b.regime}, has nothing of metric="
-                    f"{spec['metric']} for a figure of kind={spec['kind']}.",
-                    file=sys.stderr,
-                )
-                continue
-            board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.track}-{b.regime}-{b.budget}-{b.half}")
-            drawn = figures.draw(spec["kind"], table, spec["metric"], spec["width"])
+            board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.track}-{regime}-{b.budget}-{b.half}")
             for path in figures.save(drawn, out, f"{name}-{board}"):
                 print(path)
     return 0

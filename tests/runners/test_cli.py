@@ -70,6 +70,8 @@ def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, 
         "leaderboard.csv",
         "leaderboard.json",
         "verdicts.csv",
+        "leaderboard.html",
+        "leaderboard.tex",
     }
     some = ["format=json", f"out={tmp_path / 'out'}", "contenders=[majority,linear_probe]"]
     assert cli.main(["leaderboard", store, *some]) == 0
@@ -82,7 +84,7 @@ def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, 
     assert "give margins.task and margins.suite, above 0" in capsys.readouterr().err
     assert cli.main(["figures", store, f"out={tmp_path / 'figures'}"]) == 0
     drawn = {p.suffix for p in (tmp_path / "figures").iterdir() if p.stat().st_size > 5000}
-    assert drawn == {".png", ".pdf"}
+    assert drawn == {".png", ".pdf", ".svg"}
     assert {p.name for p in tmp_path.iterdir()} <= {"runs", "cache", "out", "figures", "activations"}  # no litter
 
 
@@ -235,7 +237,7 @@ def test_a_damaged_record_is_named_without_a_traceback(base: list[str], tmp_path
 def test_figures_of_failures_alone(base: list[str], tmp_path: Path, capsys: Any) -> None:
     assert run(base, "contender=linear_probe", "contender.linear_probe.layer=9") == 1
     assert cli.main(["figures", f"store={tmp_path / 'runs'}"]) == 0
-    assert "has nothing of metric=main for a figure of kind=scores" in capsys.readouterr().err
+    assert "No cell has a result, so there is nothing to draw." in capsys.readouterr().err
 
 
 def test_rows_that_cutting_makes_equal_do_not_leak(base: list[str], tmp_path: Path) -> None:

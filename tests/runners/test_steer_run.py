@@ -14,6 +14,7 @@ import pytest
 from arena.contract import FairfightError, Intervention
 from arena.lab import Lab
 from results import figures, leaderboard, pack, render
+from results.figures.style import TITLES
 from results.record import Record, Steered, key
 from results.samples import samples
 from results.steering import PARTS, harmonic
@@ -212,29 +213,32 @@ def test_the_figure_of_effect_against_damage(records: dict[str, Record], tmp_pat
     boards of detection have no such figure, and every other figure takes the metric that ranks the board."""
     made = believable(records)
     (table,) = leaderboard.build(made)
-    assert [kind for kind in figures.KINDS if figures.shows(kind, table, "main")] == ["scores", "cost", "damage"]
-    assert not figures.shows("scores", table, "auroc")
-    figure = figures.draw("damage", table, "main", 5.0)
-    (axis,) = figure.axes
+    for kind in ("scores", "cost"):
+        assert figures.draw(kind, [table], "main", 5.0).numbers
+    with pytest.raises(figures.NothingToDrawError, match="no record has metric=auroc"):
+        figures.draw("scores", [table], "auroc", 5.0)
+    drawn = figures.draw("damage", [table], "main", 5.0)
+    (axis,) = drawn.figure.axes
     assert {t.get_text() for t in axis.texts} == set(records)
     caa = next(r for r in made if r.cell.contender["name"] == "caa")
     curve = sorted((float(np.mean(t["damage"])), t["dev_score"]) for t in caa.trials)
     np.testing.assert_allclose(table.curves["caa"], curve)
-    drawn = [np.asarray(line.get_xydata()) for line in axis.lines]
-    assert any(line.shape == (3, 2) and np.allclose(line, curve) for line in drawn)
-    paths = figures.save(figure, tmp_path, "damage")
-    assert all(path.stat().st_size > 5000 for path in paths)
+    lines = [np.asarray(line.get_xydata()) for line in axis.lines]
+    assert any(line.shape == (3, 2) and np.allclose(line, curve) for line in lines)
+    told = [row for row in drawn.numbers if row["contender"] == "caa" and row["point"].startswith("trial")]
+    np.testing.assert_allclose([(row["damage"], row["score"]) for row in told], curve)
+    paths = figures.save(drawn, tmp_path, "damage")
+    assert all(path.stat().st_size > 5000 for path in paths[:3])
 
 
 def test_every_metric_of_a_board_can_be_drawn(records: dict[str, Record]) -> None:
     """Perplexity is no share: its axis ends beyond 1."""
     (table,) = leaderboard.build(believable(records))
     for metric in {s.metric for s in table.scores}:
-        assert figures.shows("scores", table, metric)
-        figure = figures.draw("scores", table, metric, 6.0)
+        figure = figures.draw("scores", [table], metric, 6.0).figure
         values = [s.estimate.value for s in table.scores if s.metric == metric]
         left, right = figure.axes[0].get_xlim()
-        assert left <= min(values) and max(values) <= right and figures.TITLES[metric] in figure.axes[0].get_xlabel()
+        assert left <= min(values) and max(values) <= right and TITLES[metric] in figure.axes[0].get_xlabel()
 
 
 def test_a_part_that_the_judge_withholds_counts_for_nobody(records: dict[str, Record]) -> None:

@@ -1,0 +1,76 @@
+"""Figures for a paper, from the tables of the leaderboard. Regenerating one gives the same bytes.
+
+A figure is one function `draw(boards, metric, width) -> Drawn` in a file of its own here, and one YAML under
+`conf/figure/` that names the file as its `kind`. `boards` are one board, or, where the file says `SEVERAL = True`, all
+boards that differ in their regime alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import matplotlib.pyplot as plt
+
+from results.figures.style import RC, Drawn, NothingToDrawError, heading
+from results.leaderboard import Table
+
+MAIN = "main"  # as a metric: the one that ranks the board
+_OTHERS = frozenset({"style"})
+
+__all__ = ["KINDS", "MAIN", "NothingToDrawError", "draw", "groups", "save"]
+
+
+def _kinds() -> dict[str, ModuleType]:
+    names = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in _OTHERS)
+    return {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+
+
+KINDS = _kinds()
+
+
+def groups(kind: str, tables: Sequence[Table]) -> list[list[Table]]:
+    """The boards that share a figure of this kind."""
+    if not getattr(KINDS[kind], "SEVERAL", False):
+        return [[t] for t in tables]
+    found: dict[tuple[str, ...], list[Table]] = {}
+    for t in tables:
+        b = t.board
+        found.setdefault((b.track, b.model, b.half, b.judge), []).append(t)
+    return list(found.values())
+
+
+def draw(kind: str, boards: Sequence[Table], metric: str, width: float) -> Drawn:
+    """One figure; NothingToDrawError where the boards lack what it shows."""
+    with plt.rc_context(RC):
+        drawn: Drawn = KINDS[kind].draw(boards, boards[0].main if metric == MAIN else metric, width)
+        drawn.figure.suptitle(heading(boards), fontsize=7)
+    return drawn
+
+
+def save(drawn: Drawn, folder: Path, name: str) -> list[Path]:
+    """PNG (300 dpi), PDF and SVG without dates, the caption as text and the numbers as CSV."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf", "svg", "txt", "csv")]
+    with plt.rc_context(RC):
+        drawn.figure.savefig(paths[0], dpi=300, metadata={"Software": None})
+        drawn.figure.savefig(paths[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
+        drawn.figure.savefig(paths[2], metadata={"Date": None, "Creator": None})
+    plt.close(drawn.figure)
+    paths[3].write_text(drawn.caption + "\n")
+    paths[4].write_text(_as_csv(drawn))
+    return paths
+
+
+def _as_csv(drawn: Drawn) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(drawn.numbers[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in drawn.numbers:
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+    return out.getvalue()

@@ -1,0 +1,196 @@
+"""Every kind of figure: it shows what the tables hold, in the same bytes twice, or tells why there is nothing to show."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from matplotlib.text import Annotation
+
+from results import figures, leaderboard
+from results.figures import labels, layers
+from results.leaderboard import Table
+from results.quiver import quivers
+from results.record import Record
+from results.standing import alike, complete, mean_ranks, spread, standings
+from results.verdicts import ALL, verdicts
+from runners.compose import options, raw
+from tests.results.test_leaderboard import records
+from tests.results.test_quiver import board
+from tests.results.test_record import CELL, record
+
+SKILLS = {"linear_probe": 1.0, "words": 0.3, "sae": 0.9, "random": 0.0}
+SIDES = {"sae": "method", "random": "control"}
+
+
+def of_regime(name: str, count: int, **changes: object) -> list[Record]:
+    """Seven tasks of seven families, three seeds, two trials at two layers."""
+    found = []
+    for number in range(7):
+        for seed in range(3):
+            cell = replace(
+                CELL,
+                task={**CELL.task, "name": f"task{number}"},
+                seed=seed,
+                regime={"name": name, "labels": count, **changes},
+            )
+            for contender, skill in SKILLS.items():
+                trials = [
+                    {
+                        "params": {"layer": layer},
+                        "dev_score": 0.5 + 0.3 * skill + 0.1 * layer + 0.01 * number,
+                        "path": [],
+                    }
+                    for layer in (0.25, 0.75)
+                ]
+                r = record(cell, contender, skill * (1 + 0.1 * number) * (1 + count / 1000), trials=trials, chosen=1)
+                about = {"task_family": f"f{number}", "contender_family": SIDES.get(contender, "baseline"),
+                         "control": "random" if contender == "sae" else None}  # fmt: skip
+                found.append(replace(r, about={**r.about, **about}))
+    return found
+
+
+@pytest.fixture(scope="module")
+def tables() -> list[Table]:
+    return leaderboard.build([*of_regime("standard", 512), *of_regime("few_16", 16)])
+
+
+def standard(tables: Sequence[Table]) -> Table:
+    return next(t for t in tables if t.board.regime == "standard")
+
+
+def test_every_kind_has_a_yaml_of_its_name_and_every_yaml_a_kind() -> None:
+    assert {raw("figure", name)["kind"] for name in options("figure")} == set(figures.KINDS)
+    assert raw("", "figures")["defaults"][-1] == {"figure": sorted(options("figure"), key=raw_order)}
+
+
+def raw_order(name: str) -> int:
+    listed: list[str] = raw("", "figures")["defaults"][-1]["figure"]
+    return listed.index(name)
+
+
+@pytest.mark.parametrize("kind", sorted(set(figures.KINDS) - {"damage"}))
+def test_a_figure_is_the_same_twice_and_comes_with_caption_and_numbers(
+    kind: str, tables: list[Table], tmp_path: Path
+) -> None:
+    hashes = []
+    for run in ("one", "two"):
+        (boards, *_) = figures.groups(kind, tables)
+        paths = figures.save(figures.draw(kind, boards, "main", 5.0), tmp_path / run, kind)
+        assert [p.suffix for p in paths] == [".png", ".pdf", ".svg", ".txt", ".csv"]
+        hashes.append([hashlib.sha256(p.read_bytes()).hexdigest() for p in paths])
+    assert hashes[0] == hashes[1]
+    assert len(paths[3].read_text()) > 40
+    rows = list(csv.DictReader(paths[4].open()))
+    assert rows and all(len(row) > 1 and None not in row.values() for row in rows)
+
+
+def test_what_cannot_be_drawn_says_why(tables: list[Table]) -> None:
+    few = leaderboard.build(records())
+    for kind, reason in (
+        ("damage", "track steer"), ("labels", "two sizes"), ("wins", "no method"), ("quiver", "no method"),
+        ("head_to_head", "it needs linear_probe"), ("layers", "two layers"), ("ranks", "six tasks"),
+    ):  # fmt: skip
+        with pytest.raises(figures.NothingToDrawError, match=reason):
+            figures.draw(kind, few, "main", 5.0)
+    for kind in ("wins", "quiver", "seeds", "layers", "ranks", "profile"):
+        with pytest.raises(figures.NothingToDrawError):
+            figures.draw(kind, tables[:1], "brier", 5.0)
+
+
+def test_names_stand_apart(tables: list[Table]) -> None:
+    drawn = figures.draw("cost", [standard(tables)], "main", 4.0)
+    (axis,) = drawn.figure.axes
+    heights = sorted(t.xyann[1] for t in axis.texts if isinstance(t, Annotation))
+    room = axis.get_window_extent().height / drawn.figure.dpi * 72
+    assert len(heights) == len(SKILLS)
+    assert min(np.diff(heights)) * room > 6.9  # points, of letters of 6
+
+
+def test_labels_are_drawn_over_the_tasks_that_all_regimes_have(tables: list[Table]) -> None:
+    fewer = leaderboard.build([r for r in of_regime("few_16", 16) if r.cell.task["name"] != "task3"])
+    drawn = labels.draw([standard(tables), *fewer], "auroc", 5.0)
+    assert {row["tasks"] for row in drawn.numbers} == {6}
+    told = {(row["contender"], row["labels"]): row["auroc"] for row in drawn.numbers}
+    kept = [t for t in standard(tables).tasks if t != "task3"]
+    expected = [s.estimate.value for t in kept if (s := standard(tables).find(t, "sae")) is not None]
+    assert told["sae", 512] == pytest.approx(np.mean(expected))
+    noisy = leaderboard.build(of_regime("noisy_10", 512, noise=0.1))
+    assert labels.labels(noisy[0]) is None
+
+
+def test_the_bars_count_verdicts_and_the_quiver_its_changes(tables: list[Table]) -> None:
+    table = standard(tables)
+    (row,) = figures.draw("wins", [table], "main", 4.0).numbers
+    found = [v.word for v in verdicts(table) if v.task != ALL]
+    assert {word: row[word] for word in set(found)} == {word: found.count(word) for word in found}
+    (row,) = figures.draw("quiver", [table], "main", 4.0).numbers
+    assert row["change"] == quivers(table)[0].change
+
+
+def test_head_to_head_has_each_task_once(tables: list[Table]) -> None:
+    rows = figures.draw("head_to_head", [standard(tables)], "main", 5.0).numbers
+    assert [row["task"] for row in rows] == [f"task{n}" for n in range(7)]
+    table = standard(tables)
+    one, two = table.find("task3", "sae"), table.find("task3", "linear_probe")
+    assert one is not None and two is not None
+    assert rows[3]["less"] == pytest.approx(one.estimate.value - two.estimate.value)
+
+
+def test_a_layer_counts_by_its_distance_within_its_cell(tables: list[Table]) -> None:
+    low, high = layers.profile(standard(tables), "sae")
+    assert high[1] - low[1] == pytest.approx(0.05)
+    assert (low[0], high[0], low[2]) == (0.25, 0.75, 21)
+    assert (low[1] + high[1]) / 2 == pytest.approx(0.5 + 0.27 + 0.05 + 0.03)
+
+
+def test_spread_is_told_apart_by_where_it_comes_from(tables: list[Table]) -> None:
+    table = standard(tables)
+    found = spread(table, "sae")
+    values = np.array([table.measured[t, "sae"].values for t in table.tasks])
+    assert found is not None
+    assert found.task == pytest.approx(values.mean(1).std(ddof=1))
+    assert found.seed == pytest.approx(values.var(axis=1, ddof=1).mean() ** 0.5)
+    assert 0 < found.example < 0.5
+    assert spread(table, "nobody") is None
+    assert spread(board({"probe": (0.8, 1.0)}, families=1), "probe") is None
+
+
+def test_standings_against_closed_forms(tables: list[Table]) -> None:
+    table = standard(tables)
+    names = complete(table)
+    scores = np.array([[table.measured[t, c].values.mean() for t in table.tasks] for c in names])
+    ranks = scipy.stats.rankdata(-scores, axis=0).mean(1)
+    assert mean_ranks(table) == pytest.approx(dict(zip(names, ranks, strict=True)))
+    for s in standings(table, "linear_probe"):
+        mine = scores[names.index(s.contender)]
+        beaten = [
+            (mine > scores[i]).mean() + (mine == scores[i]).mean() / 2
+            for i in range(len(names))
+            if names[i] != s.contender
+        ]
+        assert s.wins == pytest.approx(np.mean(beaten))
+        assert s.rank == pytest.approx(1 + (len(names) - 1) * (1 - s.wins))
+        assert s.normalised == pytest.approx(((mine - 0.5) / 0.5).mean())
+        assert (s.improves is None) == (s.contender == "linear_probe")
+        if s.improves is not None:
+            each = [[table.measured[t, c].values for c in (s.contender, "linear_probe")] for t in table.tasks]
+            pairs = [scipy.stats.mannwhitneyu(one, two).statistic / 9 for one, two in each]
+            assert s.improves == pytest.approx(np.mean(pairs))
+
+
+def test_runs_that_are_not_told_apart() -> None:
+    far = {f"c{i}": (0.8, skill) for i, skill in enumerate((3.0, 2.9, 0.1, 0.0))}
+    table = board(far, families=12)
+    order = sorted(far)
+    runs = alike(table, order)
+    scores = [[table.measured[t, c].values.mean() for t in table.tasks] for c in order]
+    p = scipy.stats.wilcoxon(np.subtract(scores[1], scores[2])).pvalue
+    assert p * 6 < 0.05 and (0, 2) not in runs and (1, 2) not in runs
+    assert alike(board(dict.fromkeys(("a", "b"), (0.8, 1.0))), ["a", "b"]) == [(0, 1)]
