@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results import leaderboard, stats
+from results import leaderboard
 from results.metrics import mean_auroc
 from results.quiver import quivers
 from results.record import Answers
@@ -114,13 +114,12 @@ def test_the_sentences(scores: Boards) -> None:
     assert set(re.findall(r"(\d+) of the suite's 16 tasks", text)) <= counts
 
 
-def test_the_quiver(scores: Boards, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quiver(scores: Boards) -> None:
     text = re.sub(r"\s+", " ", PAGE.read_text())
     said = re.findall(
         r"`(\w[\w ]*)`(?: is| together are) chosen in (\d+ of \d+) cells and changes? the mean by (\S+ \[.*?\])", text
     )
     assert len(said) > 2
-    monkeypatch.setattr(stats, "RESAMPLES", 2)  # no interval of a task is looked at
     tasks = set(scores["standard", "sae_probe"].tasks) & set(scores["standard", "mass_mean"].tasks)  # the whole toolbox
     records = [
         r

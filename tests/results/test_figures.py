@@ -1,4 +1,4 @@
-"""Every kind of figure: it shows what the tables hold, in the same bytes twice, or tells why there is nothing to show."""
+"""Every kind of figure: it shows what the tables hold, in the same bytes twice, or tells why it shows nothing."""
 
 from __future__ import annotations
 
