@@ -54,9 +54,10 @@ class LeaderboardConfig:
     """`fairfight leaderboard`: tables from the records alone. A filter is a name or a list; None takes all."""
 
     store: str = "runs"
-    out: str | None = None  # folder for leaderboard.{md,csv,json}; None: <store>/leaderboard
-    format: str = "markdown"  # what stdout gets: markdown | csv | json
+    out: str | None = None  # folder for leaderboard.{html,md,csv,json,tex}; None: <store>/leaderboard
+    format: str = "markdown"  # what stdout gets: markdown | html | csv | json | latex
     versus: str | None = None  # the contender that every other is laid beside; None: the track's own
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)  # a copy of the board for W&B
     margins: dict[str, float] = field(default_factory=dict)  # differences that do not matter, on a task and over tasks
     half: str = "public"
     tasks: Any = None
@@ -85,7 +86,7 @@ class JudgeAgreementConfig:
 
 @dataclass
 class FiguresConfig:
-    """`fairfight figures`: one PNG and one PDF per figure and board, from the records alone."""
+    """`fairfight figures`: PNG, PDF, SVG, caption and numbers of each figure and board, from the records alone."""
 
     figure: dict[str, Any] = field(default_factory=dict)
     store: str = "runs"

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from arena.contract import FairfightError
 from results import leaderboard
+from results.leaderboard import Table
 from runners.compose import composed
 from runners.leaderboard import selected
 
 
 def command(overrides: list[str]) -> int:
     """Draws every configured figure for every board of the store."""
-    from results import figures
-    from results.figures.style import TITLES
-
     config = composed("figures", overrides)
-    for name, spec in config["figure"].items():
-        _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *TITLES])
-    tables = [t for t in leaderboard.build(selected(config)) if t.tasks]
-    if not tables:
+    check(config["figure"])
+    tables = leaderboard.build(selected(config))
+    if not any(t.tasks for t in tables):
         print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
-    out = Path(config["out"] or Path(config["store"]) / "figures").expanduser()
-    for name, spec in config["figure"].items():
-        for boards in figures.groups(spec["kind"], tables):
+    for path in drawn(tables, config["figure"], Path(config["out"] or Path(config["store"]) / "figures").expanduser()):
+        print(path)
+    return 0
+
+
+def drawn(tables: Sequence[Table], specs: Mapping[str, Any], out: Path) -> Iterator[Path]:
+    """The files of each figure of each board that has something to show; says which have not."""
+    from results import figures
+
+    for name, spec in specs.items():
+        for boards in figures.groups(spec["kind"], [t for t in tables if t.tasks]):
             b = boards[0].board
             regime = b.regime if len(boards) == 1 else "regimes"
             try:
-                drawn = figures.draw(spec["kind"], boards, spec["metric"], spec["width"])
+                made = figures.draw(spec["kind"], boards, spec["metric"], spec["width"])
             except figures.NothingToDrawError as reason:
                 print(f"{name} of {b.track}, {b.model}, regime {b.regime} is left out: {reason}.", file=sys.stderr)
                 continue
             board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.track}-{regime}-{b.budget}-{b.half}")
-            for path in figures.save(drawn, out, f"{name}-{board}"):
-                print(path)
-    return 0
+            yield from figures.save(made, out, f"{name}-{board}")
+
+
+def check(specs: Mapping[str, Any]) -> None:
+    """Kinds and metrics that there are."""
+    from results import figures
+    from results.figures.style import TITLES
+
+    for name, spec in specs.items():
+        _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *TITLES])
 
 
 def _check(name: str, kind: str, kinds: list[str], metric: str, metrics: list[str]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from arena.contract import FairfightError
-from results import leaderboard, publish
+from results import leaderboard, publish, render
+from results.leaderboard import Table
 from results.record import Record, Steered
 from results.samples import samples
 from results.store import Store
@@ -38,7 +39,18 @@ def command(overrides: list[str]) -> int:
         written += ", answers.md"
     print(texts[config["format"]].rstrip("\n"))
     print(f"written: {written}", file=sys.stderr)
+    if config["tracking"]["mode"] != "disabled":
+        _send(tables, records, out.expanduser(), config)
     return 0
+
+
+def _send(tables: Sequence[Table], records: Sequence[Record], out: Path, config: Mapping[str, Any]) -> None:
+    """A copy for W&B: the tables, the page, every figure, and the records that they come from."""
+    from runners import figures, tracking
+
+    paths = list(figures.drawn(tables, composed("figures", [])["figure"], out / "figures"))
+    to = config["tracking"]
+    tracking.export_board(render.rows(tables), out, paths, records, to["mode"], to["project"])
 
 
 def _margins(told: Mapping[str, float]) -> Margins:

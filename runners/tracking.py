@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from arena.contract import first_line
-from results import measures
+from results import measures, pack
 from results.record import Record
 from results.store import Store
 
@@ -64,11 +65,65 @@ def send(record: Record, group: str, mode: str, project: str, folder: Path) -> N
         config=config(record),
         mode=mode,  # type: ignore[arg-type]
         dir=str(folder),
-        settings=wandb.Settings(
-            console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
-        ),
+        settings=_quiet(),
     ) as run:
         run.summary.update(summary(record))
+
+
+def export_board(
+    rows: Sequence[Mapping[str, Any]],
+    out: Path,
+    figures: Sequence[Path],
+    records: Sequence[Record],
+    mode: str,
+    project: str,
+) -> bool:
+    """The leaderboard in `out` as one run of job type `leaderboard`, with its records; whether it went."""
+    try:
+        send_board(rows, out, figures, records, mode, project)
+    except Exception as error:  # a copy, as above
+        LOG.warning("W&B took no copy of the leaderboard (%s); it lies whole in %s.", first_line(error), out)
+        return False
+    return True
+
+
+def send_board(
+    rows: Sequence[Mapping[str, Any]],
+    out: Path,
+    figures: Sequence[Path],
+    records: Sequence[Record],
+    mode: str,
+    project: str,
+) -> None:
+    """Tables, page and pictures are logged; every file of `out` and the records are artifacts."""
+    import wandb
+
+    os.environ.setdefault("WANDB_SILENT", "true")
+    with wandb.init(
+        project=project, job_type="leaderboard", name="leaderboard", mode=mode, dir=str(out), settings=_quiet(),  # type: ignore[arg-type]
+        config={"records": len(records), "tracks": sorted({r.cell.track for r in records})},
+    ) as run, tempfile.TemporaryDirectory() as scratch:  # fmt: skip
+        columns = list(rows[0]) if rows else []
+        run.log({"leaderboard": wandb.Table(columns=columns, data=[[row[c] for c in columns] for row in rows])})
+        run.log({f"figure/{path.stem}": wandb.Image(str(path)) for path in figures if path.suffix == ".png"})
+        run.log({"page": wandb.Html((out / "leaderboard.html").read_text(), inject=False)})
+        board = wandb.Artifact("leaderboard", type="leaderboard")
+        for path in sorted(p for p in [*out.glob("leaderboard.*"), *out.glob("verdicts.csv")] if p.is_file()):
+            board.add_file(str(path))
+        packed = Path(scratch) / "records.npz"
+        pack.write(records, packed)
+        kept = wandb.Artifact("records", type="records")
+        kept.add_file(str(packed))
+        run.log_artifact(board)
+        run.log_artifact(kept)
+
+
+def _quiet() -> Any:
+    import wandb
+
+    return wandb.Settings(
+        console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True, x_disable_meta=True
+    )
 
 
 def config(record: Record) -> dict[str, Any]:

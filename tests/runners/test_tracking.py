@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from results import pack
 from results.store import Store
 from runners import tracking
+from tests.results.test_leaderboard import records
 from tests.results.test_record import CELL, record
 
 
@@ -98,3 +100,38 @@ def test_offline_smoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracking.export(store, [record().key], group="g", mode="offline", project="p") == 1
     (written,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"hush-hush" not in written.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_board_goes_offline_with_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real library again: tables, page, pictures, and a pack from which the same records come back."""
+    from runners import cli
+
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    store = Store(tmp_path / "runs")
+    made = records()
+    for r in made:
+        store.save(r)
+    packed: list[list[str]] = []
+    write = pack.write
+    monkeypatch.setattr(
+        tracking.pack,
+        "write",
+        lambda rs, path: (write(rs, path), packed.append(sorted(r.key for r in pack.read(path))))[0],
+    )
+    assert cli.main(["leaderboard", f"store={store.root}", "tracking=offline"]) == 0
+    assert packed == [sorted(r.key for r in made)]
+    out = store.root / "leaderboard"
+    (run,) = (out / "wandb").glob("offline-run-*")
+    kinds = {p.suffix for p in (run / "files" / "media").rglob("*") if p.is_file()}
+    assert {".json", ".png", ".html"} <= kinds
+    assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".pdf", ".svg", ".txt", ".csv"}
+
+
+def test_a_board_that_w_and_b_refuses_lies_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    def init(**_: Any) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=init, Settings=dict))
+    assert not tracking.export_board([], tmp_path, [], [], "online", "p")
+    assert "no network" in caplog.text and str(tmp_path) in caplog.text
