@@ -1,4 +1,4 @@
-"""Takes the pictures of the page that the README shows: `python docs/images/shoot.py runs/published/leaderboard.html`."""
+"""Takes the README's pictures of the page: `python docs/images/shoot.py runs/published/leaderboard.html`."""
 
 from __future__ import annotations
 
