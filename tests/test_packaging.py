@@ -39,6 +39,7 @@ def test_the_leaderboard_needs_no_torch(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert {row["contender"] for row in json.loads(done.stdout)} == {"strong", "weak", "patchy"}
     assert lean(bin / "fairfight", "figures", f"store={store.root}", cwd=tmp_path).returncode == 0
+    assert (store.root / "leaderboard" / "leaderboard.html").stat().st_size > 20_000  # its template came along
     assert len(lean(bin / "fairfight", "list", "tasks", cwd=tmp_path).stdout.splitlines()) > 113
     run = lean(bin / "fairfight", "run", cwd=tmp_path)
     assert run.returncode == 1
