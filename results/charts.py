@@ -58,7 +58,7 @@ def scatter(points: Sequence[Point], best: Sequence[Point], floor: float | None)
         "names": _names([(across(p.x), up(p.y), p.name) for p in best]),
         "floor": None if floor is None else up(floor),
         "across": [(across(x), _short(x)) for x in _decades(max(p.x for p in points), least)],
-        "up": [(up(y), f"{y:.2f}") for y in _rounds(low, high)],
+        "up": [(up(y), text) for y, text in _rounds(low, high)],
     }
 
 
@@ -112,13 +112,14 @@ def _short(x: float) -> str:
     return f"{x:g}"
 
 
-def _rounds(low: float, high: float) -> list[float]:
+def _rounds(low: float, high: float) -> list[tuple[float, str]]:
     """Round numbers within a range, four to nine of them."""
     span = max(high - low, 1e-6)
     step = 10 ** math.floor(math.log10(span))
     step = next(s for s in (step / 5, step / 2, step, 2 * step) if span / s < 9)
     first = math.ceil(low / step)
-    return [round(i * step, 6) for i in range(first, math.floor(high / step) + 1)]
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [(i * step, f"{i * step:.{places}f}") for i in range(first, math.floor(high / step) + 1)]
 
 
 def _stairs(corners: Sequence[tuple[float, float]]) -> str:

@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 
 def _table(t: Table, versus: str, margins: Margins) -> str:
     b, beside = t.board, BESIDE[t.board.track]
-    words = {v.method: v.word for v in verdicts(t, margins) if v.task == ALL}
+    words = {v.method: v.word for v in verdicts(t, margins) if v.task == ALL or len(t.tasks) == 1}
     head = ["contender", "side", TITLES[t.main], f"less {versus}", *beside.values(), "LM tokens", "verdict"]
     lines = [_row(head), r"\midrule"]
     for c in t.contenders:
@@ -50,6 +50,8 @@ def _table(t: Table, versus: str, margins: Margins) -> str:
             )
         )
     about = f"{b.track}, {b.model}, regime {b.regime}, budget {b.budget}, {b.half} half. {what_intervals_say(t)}"
+    if b.half != "lockbox":
+        about += " Verdicts of this half are for looking."
     form = "ll" + "r" * (len(head) - 3) + "l"
     return "\n".join(
         [

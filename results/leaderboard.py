@@ -197,7 +197,10 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
     contenders = sorted({contender for _, contender in cells})
     about = {name("contender", r): r for r in records}
     families = {name("task", r): str(r.about["task_family"]) for r in records}
-    seeds = {task: {r.cell.seed for r in records if name("task", r) == task} for task in tasks}
+    by_task: dict[str, list[Record]] = {}
+    for (task, _), found_here in sorted(cells.items()):
+        by_task.setdefault(task, []).extend(found_here)
+    seeds = {task: {r.cell.seed for r in by_task[task]} for task in tasks}
     due = sum(len(s) for s in seeds.values())
     scores: list[Score] = []
     coverage = {}
@@ -231,7 +234,7 @@ def _table(board: Board, records: list[Record], name: _Names) -> Table:
         cells=single,
         measured=measured,
         records={where: tuple(found) for where, found in sorted(cells.items())},
-        known={t: told for t in tasks if (told := judged([r for r in records if name("task", r) == t]))},
+        known={t: told for t in tasks if (told := judged(by_task[t]))},
         curves={c: _curve([r for t in tasks for r in cells.get((t, c), []) if r.status == "ok"]) for c in contenders},
     )
 
@@ -306,7 +309,7 @@ def _suite_scores(board: Board, task: str, contender: str, records: list[Record]
             )
         )  # fmt: skip
     main = np.stack([f[MAIN[board.track]] for f in found])
-    return scores, Measured(_seeds(records), _known_mean(main), main.shape[1], parts=main)
+    return scores, Measured(_seeds(records), _known_mean(main), int(np.isfinite(main).all(0).sum()), parts=main)
 
 
 def _known_mean(parts: np.ndarray) -> np.ndarray:
@@ -355,6 +358,7 @@ class _Names:
             for kind in ("task", "contender", "regime", "budget", "model", "judge"):
                 identity = _identity(kind, r)
                 found.setdefault((kind, _name(kind, r)), {})[canonical(identity)] = _told(_flat(identity), r)
+        self._told: dict[tuple[str, str], str] = {}
         self._labels: dict[tuple[str, str, str], str] = {}
         for (kind, name), variants in found.items():
             names = {k for flat in variants.values() for k in flat}
@@ -364,7 +368,10 @@ class _Names:
                 self._labels[kind, name, which] = f"{name} [{extra}]" if extra else name
 
     def __call__(self, kind: str, record: Record) -> str:
-        return self._labels[kind, _name(kind, record), canonical(_identity(kind, record))]
+        where = kind, record.key
+        if where not in self._told:
+            self._told[where] = self._labels[kind, _name(kind, record), canonical(_identity(kind, record))]
+        return self._told[where]
 
 
 def _told(flat: dict[str, str], record: Record) -> dict[str, str]:

@@ -71,7 +71,7 @@ def _board(t: Table, name: str, versus: str, margins: Margins) -> dict[str, Any]
         "open": t.board.half == "lockbox",
         "scatter": _cost(t, name),
         "damage": _damage(t, name),
-        "toolbox": [_added(t, q) for q in quivers(t)],
+        "toolbox": [_added(t, q) for q in quivers(t) if np.isfinite(q.change)],
         "standings": standings(t, versus),
         "floor": at_floor(t),
         "few": [s for s in t.scores if s.task != ALL and s.metric == t.main and s.groups < FEWEST_GROUPS],
@@ -146,9 +146,9 @@ def _headline(t: Table, found: Sequence[Verdict]) -> str:
 def _plural(word: str, n: int) -> str:
     return {
         "beats": "beat every baseline" if n != 1 else "beats every baseline",
-        "ties": "tie with the best" if n != 1 else "ties with the best",
-        "loses": "lose against the best" if n != 1 else "loses against the best",
-        "void": "void (no better than a control)",
+        "ties": "tie with their opponents" if n != 1 else "ties with its opponent",
+        "loses": "lose against their opponents" if n != 1 else "loses against its opponent",
+        "void": "void (not shown to stand above a control)",
         "too few": "without a verdict (too few families, groups or seeds)",
     }.get(word, word)
 
@@ -328,7 +328,7 @@ def _anchor(board: str, kind: str, name: str) -> str:
 def _slug(text: str) -> str:
     """Letters that need no escape in a link; what is left out is told apart by a hash."""
     plain = re.sub(r"[^A-Za-z0-9_.]+", "-", text).strip("-")
-    return plain if plain == text.replace(" ", "-") else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
+    return plain if plain == text else f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -341,7 +341,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _signed(x: float) -> str:
-    return f"{x:+.3f}".replace("-", "−")
+    return f"{x:+.3f}".replace("-", "−") if np.isfinite(x) else "–"
 
 
 def _value(x: float | None) -> str:

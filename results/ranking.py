@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 FALSE_POSITIVES = 0.01  # the rate at which the true-positive rate is read
+FEWEST_ABOVE = 5  # negatives above the cut, for its error to be known
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def tpr_at_fpr(r: Ranked, rate: float = FALSE_POSITIVES) -> Measure:
     """True-positive rate at a false-positive rate, read off the ROC curve between its points.
 
     Its influence has the curve's slope there (Pepe 2003), for which the secant from 0 to twice the rate stands: rough,
-    on the wide side, and short with fewer than five negatives above the cut.
+    on the wide side; not known with fewer than five negatives above the cut.
     """
     positives, negatives = r.hits[:, -1:], r.alarms[:, -1:]
     value, said = _read_off(r, rate)
@@ -94,7 +95,8 @@ def tpr_at_fpr(r: Ranked, rate: float = FALSE_POSITIVES) -> Measure:
     with np.errstate(invalid="ignore", divide="ignore"):
         mine = (said - value[:, None]) / positives
         others = -slope[:, None] * (said - (said & ~r.positive).sum(1, keepdims=True) / negatives) / negatives
-    return _known(r, value, np.where(r.positive, mine - _mean_of(mine, r.positive), others))
+    influence = np.where(r.positive, mine - _mean_of(mine, r.positive), others)
+    return _known(r, value, np.where(rate * negatives >= FEWEST_ABOVE, influence, np.nan))
 
 
 def macro(

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
 from results.leaderboard import Table, floor_of
-from results.stats import holm
+from results.stats import by_family, holm
 
 ALPHA = 0.05
 
@@ -44,13 +44,13 @@ class Spread:
 
 def standings(table: Table, versus: str) -> list[Standing]:
     """Complete contenders by mean rank, then name."""
-    names = complete(table)
-    if not names or not table.tasks:
+    names, tasks = complete(table), known(table)
+    if not names or not tasks:
         return []
     scores = _scores(table, names)
     ranks = mean_ranks(table)
     above = (scores[:, None] > scores[None]).mean(2) + (scores[:, None] == scores[None]).mean(2) / 2
-    floors = np.array([floor_of(table, task) for task in table.tasks])
+    floors = np.array([floor_of(table, task) for task in tasks])
     found = [
         Standing(
             c,
@@ -70,17 +70,27 @@ def complete(table: Table) -> list[str]:
     ]
 
 
+def known(table: Table) -> list[str]:
+    """Tasks on which every complete contender has a score: of some a judge withholds all."""
+    names = complete(table)
+    return [task for task in table.tasks if all(np.isfinite(table.measured[task, c].values).all() for c in names)]
+
+
 def mean_ranks(table: Table) -> dict[str, float]:
     """Mean rank of each complete contender over tasks; ties share."""
     names = complete(table)
-    ranks = rankdata(-_scores(table, names), axis=0) if names and table.tasks else np.zeros((0, 0))
+    ranks = rankdata(-_scores(table, names), axis=0) if names and known(table) else np.zeros((0, 0))
     return {c: float(ranks[i].mean()) for i, c in enumerate(names)} if ranks.size else {}
 
 
 def alike(table: Table, order: Sequence[str]) -> list[tuple[int, int]]:
     """Longest runs of `order` (places of the first and the last) in which no pair is told apart: Wilcoxon's signed
-    ranks over tasks at 5 %, adjusted over all pairs (Holm)."""
-    scores = _scores(table, order)
+    ranks over families' means at 5 %, adjusted over all pairs (Holm). None where so few families could tell no pair
+    apart."""
+    families = [table.families[task] for task in known(table)]
+    if len(order) * (len(order) - 1) / 2 * 2 / 2 ** len(set(families)) > ALPHA:
+        return []
+    scores = np.array([by_family(row, families) for row in _scores(table, order)])
     pairs = [(i, j) for i in range(len(order)) for j in range(i + 1, len(order))]
     p = holm([_signed_ranks(scores[i] - scores[j]) for i, j in pairs])
     apart = {pair for pair, value in zip(pairs, p, strict=True) if value <= ALPHA}
@@ -96,9 +106,10 @@ def alike(table: Table, order: Sequence[str]) -> list[tuple[int, int]]:
 
 def spread(table: Table, contender: str) -> Spread | None:
     """Of a complete contender on two tasks or more with two seeds or more each."""
-    if contender not in complete(table) or len(table.tasks) < 2:
+    tasks = known(table)
+    if contender not in complete(table) or len(tasks) < 2:
         return None
-    each = [table.measured[task, contender] for task in table.tasks]
+    each = [table.measured[task, contender] for task in tasks]
     if any(len(m.values) < 2 for m in each):
         return None
     examples = [
@@ -117,7 +128,7 @@ def spread(table: Table, contender: str) -> Spread | None:
 def _improves(table: Table, one: str, two: str) -> float:
     """Over tasks, the mean share of pairs of seeds in which the one is above the other, ties a half."""
     shares = []
-    for task in table.tasks:
+    for task in known(table):
         gaps = table.measured[task, one].values[:, None] - table.measured[task, two].values[None]
         shares.append(float((gaps > 0).mean() + (gaps == 0).mean() / 2))
     return float(np.mean(shares))
@@ -125,7 +136,7 @@ def _improves(table: Table, one: str, two: str) -> float:
 
 def _scores(table: Table, names: Sequence[str]) -> np.ndarray:
     """[contenders, tasks], means over seeds."""
-    return np.array([[float(np.mean(table.measured[task, c].values)) for task in table.tasks] for c in names])
+    return np.array([[float(np.mean(table.measured[task, c].values)) for task in known(table)] for c in names])
 
 
 def _signed_ranks(gaps: np.ndarray) -> float:

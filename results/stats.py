@@ -14,6 +14,7 @@ from scipy import stats
 
 LEVEL = 0.95
 FEWEST_GROUPS = 20
+FEWEST_OF_CLASS = 10
 FEWEST_FAMILIES = 6
 FEWEST_SEEDS = 3
 
@@ -35,6 +36,7 @@ class Clusters:
 
     of_row: np.ndarray  # [n] index of the row's group
     stratum: np.ndarray  # [G]
+    rarest: int  # groups that hold the class that the fewest hold
 
     @property
     def count(self) -> int:
@@ -60,7 +62,8 @@ def clusters(group: np.ndarray, truth: np.ndarray) -> Clusters:
     names, of_row = np.unique(group, return_inverse=True)
     holds = np.zeros((len(names), int(truth.max()) + 1), dtype=bool)
     holds[of_row, truth] = True
-    return Clusters(of_row, np.unique(holds, axis=0, return_inverse=True)[1].ravel())
+    held = holds.sum(0)
+    return Clusters(of_row, np.unique(holds, axis=0, return_inverse=True)[1].ravel(), int(held[held > 0].min()))
 
 
 def over_seeds(
@@ -69,10 +72,11 @@ def over_seeds(
     """Mean over seeds with an interval for other examples and other seeds, cut at `least` and `most`.
 
     values [S]; influence [S, G], of each group on each seed's value. The variance of the mean over seeds by its mean
-    influences and the seeds' own variance / S are added; degrees of freedom by Welch-Satterthwaite.
+    influences and the seeds' own variance / S are added; degrees of freedom by Welch-Satterthwaite. No interval where
+    an influence is not known.
     """
     mean = float(values.mean())
-    if among.count < 2:
+    if among.count < 2 or not np.isfinite(influence).all():
         return Estimate(mean, None, None, None, np.inf)
     examples = among.variance(influence.mean(0))
     seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0

@@ -7,8 +7,8 @@ Of a method m against the pool, the baselines that have every cell of the board:
 - **ties**: within the margin of its opponent (TOST). The opponent is the baseline with the best mean rank out of fold
   on the *other* tasks of the board, so that it is not chosen by the answers that it is compared on.
 - **loses**: below the opponent, p adjusted likewise.
-- else **inconclusive**; **too few** where there are fewer than 20 groups or 3 seeds (with 2 of them intervals cover
-  less than they claim), or over tasks fewer than 6 families.
+- else **inconclusive**; **too few** where there are fewer than 20 groups, 10 of the rarer class, or 3 seeds (with 2
+  of them intervals cover less than they claim), or over tasks fewer than 6 families.
 
 A difference counts at one-sided 2.5 %, where a 95 % interval leaves out 0, equivalence at 5 %.
 
@@ -29,6 +29,7 @@ from results.quiver import pool
 from results.stats import (
     FEWEST_FAMILIES,
     FEWEST_GROUPS,
+    FEWEST_OF_CLASS,
     FEWEST_SEEDS,
     Estimate,
     above,
@@ -45,6 +46,7 @@ WORDS = BEATS, TIES, LOSES, INCONCLUSIVE, TOO_FEW, VOID = (
     "beats", "ties", "loses", "inconclusive", "too few", "void",
 )  # fmt: skip
 ALL = "all"
+RARER = "groups of the rarer class"
 ALPHA = 0.025  # of a difference, one-sided: what a 95 % interval says
 ALPHA_EQUAL = 0.05  # of equivalence
 
@@ -97,10 +99,11 @@ def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = 
     margins = margins or Margins()
     found = _overall(table, margins, equal_access)
     for task in table.tasks:
-        mine = [each for (of, _), each in table.measured.items() if of == task]
+        mine = [each for (of, c), each in table.measured.items() if of == task and table.complete(c)]
         counted = (
-            (min(each.groups for each in mine), FEWEST_GROUPS, "groups"),
-            (min(len(each.seeds) for each in mine), FEWEST_SEEDS, "seeds"),
+            (min((each.groups for each in mine), default=0), FEWEST_GROUPS, "groups"),
+            (min((each.among.rarest for each in mine if each.among), default=FEWEST_OF_CLASS), FEWEST_OF_CLASS, RARER),
+            (min((len(each.seeds) for each in mine), default=0), FEWEST_SEEDS, "seeds"),
         )
         few = ", ".join(f"{n} {what}" for n, least, what in counted if n < least)
         gap = partial(table.gap, task)
@@ -232,5 +235,5 @@ def _verb(word: str) -> str:
         TIES: "ties with",
         LOSES: "loses against",
         INCONCLUSIVE: "is not told apart from",
-        VOID: "wins, but no more than its control does, beside",
+        VOID: "is void (above every baseline, but not shown to stand above its control), beside",
     }[word]

@@ -40,7 +40,9 @@ def drawn(tables: Sequence[Table], specs: Mapping[str, Any], out: Path) -> Itera
             except figures.NothingToDrawError as reason:
                 print(f"{name} of {b.track}, {b.model}, regime {b.regime} is left out: {reason}.", file=sys.stderr)
                 continue
-            board = re.sub(r"[^\w.-]+", "-", f"{b.model}-{b.track}-{regime}-{b.budget}-{b.half}")
+            board = re.sub(
+                r"[^\w.-]+", "-", "-".join(filter(None, (b.model, b.track, regime, b.budget, b.half, b.judge)))
+            )
             yield from figures.save(made, out, f"{name}-{board}")
 
 

@@ -41,7 +41,7 @@ def groups(kind: str, tables: Sequence[Table]) -> list[list[Table]]:
     found: dict[tuple[str, ...], list[Table]] = {}
     for t in tables:
         b = t.board
-        found.setdefault((b.track, b.model, b.half, b.judge), []).append(t)
+        found.setdefault((b.track, b.model, b.budget, b.half, b.judge), []).append(t)
     return list(found.values())
 
 

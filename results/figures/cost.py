@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from results.figures.style import STYLE, TITLES, Drawn, floor_line, legend, means, name_points, named, numbers, scope
+from results.figures.style import (
+    STYLE,
+    TITLES,
+    Drawn,
+    floor_line,
+    legend,
+    means,
+    name_points,
+    named,
+    numbers,
+    refuse_lower,
+    scope,
+)
 from results.leaderboard import Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
+    refuse_lower(metric)
     found = means(table, metric)
     figure, axis = named(width, len(found))
     for s in found:

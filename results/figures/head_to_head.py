@@ -7,12 +7,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from results.figures.style import TITLES, Drawn, NothingToDrawError, floor_line
+from results.figures.style import TITLES, Drawn, NothingToDrawError, floor_line, refuse_lower
 from results.leaderboard import VERSUS, Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
+    refuse_lower(metric)
     other = VERSUS[table.board.track]
     methods = [m for m in table.complete_ones("method") if table.find("all", m, metric)]
     if other not in table.contenders or not table.complete(other) or not methods:

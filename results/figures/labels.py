@@ -10,12 +10,14 @@ from results.figures.style import LINES, TITLES, Drawn, NothingToDrawError, floo
 from results.leaderboard import Table
 
 SEVERAL = True
+PROTOCOL = "fairfight"  # regimes of other protocols split in ways of their own
 MARKERS = "os^vD*PX"
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
-    by_labels = sorted(((k, t) for t in boards if (k := labels(t)) is not None), key=lambda each: each[0])
-    if len({k for k, _ in by_labels}) < 2:
+    sizes = {k: t for t in reversed(boards) if (k := labels(t)) is not None}  # of two regimes of a size, the first
+    by_labels = sorted(sizes.items())
+    if len(by_labels) < 2:
         raise NothingToDrawError("it needs regimes of two sizes")
     tasks = [task for task in by_labels[0][1].tasks if all(task in t.tasks for _, t in by_labels)]
     names = [
@@ -51,7 +53,8 @@ def labels(table: Table) -> int | None:
     regimes = [r.cell.regime for records in table.records.values() for r in records]
     found = {int(r["labels"]) for r in regimes if r.get("labels")}
     marred = any(r.get("noise") or r.get("positive") is not None or r.get("shift") for r in regimes)
-    return found.pop() if len(found) == 1 and not marred else None
+    foreign = any(r.get("protocol", PROTOCOL) != PROTOCOL for r in regimes)
+    return found.pop() if len(found) == 1 and not marred and not foreign else None
 
 
 def _mean(table: Table, contender: str, tasks: Sequence[str], metric: str) -> float | None:

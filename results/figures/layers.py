@@ -29,27 +29,31 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     floor_line(axis, metric)
     name_points(axis, ends)
     caption = (
-        f"Mean {TITLES[metric]} out of fold of the trials at each layer, each less its cell's mean and set about the "
-        f"mean of all, so that tasks that happened to try a layer do not make its height."
+        f"{TITLES[metric]} out of fold of the trials at each layer, by least squares with an effect for each cell; "
+        f"other hyperparameters vary with the trials too."
     )
     return Drawn(figure, caption, rows)
 
 
 def profile(table: Table, contender: str) -> list[tuple[float, float, int]]:
-    """Layer, mean score and number of trials. A trial counts by its distance from its cell's mean."""
-    gaps: dict[float, list[float]] = {}
-    levels = []
-    for (_, name), records in table.records.items():
-        for r in records if name == contender else ():
-            told = [(t["params"].get("layer"), t["dev_score"]) for t in r.trials]
-            known = [
-                (float(layer), score) for layer, score in told if isinstance(layer, (int, float)) and score is not None
-            ]
-            if len({layer for layer, _ in known}) < FEWEST:
-                continue
-            level = float(np.mean([score for _, score in known]))
-            levels.append(level)
-            for layer, score in known:
-                gaps.setdefault(layer, []).append(score - level)
-    middle = float(np.mean(levels)) if levels else 0.0
-    return [(layer, middle + float(np.mean(v)), len(v)) for layer, v in sorted(gaps.items())]
+    """Layer, score and number of trials: least squares with an effect for each cell and each layer, so that cells that
+    happened to try a layer do not make its height; set about the mean of all trials."""
+    rows: list[tuple[int, float, float]] = []
+    for cell, r in enumerate(r for (_, name), found in table.records.items() if name == contender for r in found):
+        told = [(t["params"].get("layer"), t["dev_score"]) for t in r.trials]
+        known = [
+            (float(layer), score) for layer, score in told if isinstance(layer, (int, float)) and score is not None
+        ]
+        if len({layer for layer, _ in known}) >= FEWEST:
+            rows += [(cell, layer, score) for layer, score in known]
+    layers, cells = (sorted({row[i] for row in rows}) for i in (1, 0))
+    if not rows:
+        return []
+    design = np.zeros((len(rows), len(layers) + len(cells)))
+    for i, (cell, layer, _) in enumerate(rows):
+        design[i, layers.index(layer)] = design[i, len(layers) + cells.index(cell)] = 1
+    scores = np.array([score for _, _, score in rows])
+    effect = np.linalg.lstsq(design, scores, rcond=None)[0][: len(layers)]
+    counts = [sum(row[1] == layer for row in rows) for layer in layers]
+    middle = scores.mean() - np.average(effect, weights=counts)
+    return [(layer, float(e + middle), n) for layer, e, n in zip(layers, effect, counts, strict=True)]

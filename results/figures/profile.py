@@ -8,6 +8,7 @@ import numpy as np
 
 from results.figures.style import LINES, TITLES, Drawn, NothingToDrawError, name_points, named
 from results.leaderboard import Table
+from results.standing import known
 
 MOST = 10  # contenders that one figure shows
 STEPS = 101
@@ -16,9 +17,10 @@ STEPS = 101
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
     names = [c for c in table.contenders if table.complete(c) and table.sides.get(c) != "control"][:MOST]
-    if metric != table.main or not names or len(table.tasks) < 2:
+    tasks = known(table)
+    if metric != table.main or not names or len(tasks) < 2:
         raise NothingToDrawError("it needs two tasks and the metric that ranks")
-    values = {c: np.concatenate([table.measured[task, c].values for task in table.tasks]) for c in names}
+    values = {c: np.concatenate([table.measured[task, c].values for task in tasks]) for c in names}
     every = np.concatenate(list(values.values()))
     grid = np.linspace(float(every.min()), float(every.max()), STEPS)
     figure, axis = named(width, len(names))
@@ -34,7 +36,5 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     axis.set_xlabel(TITLES[metric])
     axis.set_ylabel("share of tasks and seeds at or above")
     name_points(axis, ends)
-    caption = (
-        f"The share of the {len(table.tasks)} tasks and their seeds in which a contender reaches a {TITLES[metric]}."
-    )
+    caption = f"The share of the {len(tasks)} tasks and their seeds in which a contender reaches a {TITLES[metric]}."
     return Drawn(figure, caption, rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from results.figures.style import TITLES, Drawn, NothingToDrawError
 from results.leaderboard import Table
@@ -13,7 +14,7 @@ from results.quiver import quivers
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
-    found = quivers(table) if metric == table.main else []
+    found = [q for q in quivers(table) if np.isfinite(q.change)] if metric == table.main else []
     if not found:
         raise NothingToDrawError("there is no method, or no baseline, that has every cell")
     names = [q.added[0] if len(q.added) == 1 else "all methods" for q in found]

@@ -11,13 +11,13 @@ import matplotlib.pyplot as plt
 
 from results.figures.style import STYLE, Drawn, NothingToDrawError
 from results.leaderboard import Table
-from results.standing import alike, mean_ranks
+from results.standing import alike, known, mean_ranks
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
     ranks = mean_ranks(table) if metric == table.main else {}
-    if len(ranks) < 2 or len(table.tasks) < 6:
+    if len(ranks) < 2 or len(known(table)) < 6:
         raise NothingToDrawError("it needs six tasks, two contenders and the metric that ranks")
     order = sorted(ranks, key=lambda c: (ranks[c], c))
     bars = alike(table, order)
@@ -34,5 +34,13 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     rows = [
         {"contender": c, "mean rank": ranks[c], "bars": " ".join(mine)} for c, mine in zip(order, within, strict=True)
     ]
-    caption = "Mean rank of each contender over tasks. A bar joins contenders that are not told apart. For an appendix."
+    caption = (
+        "Mean rank of each contender over tasks. "
+        + (
+            "A bar joins contenders that Wilcoxon's signed ranks over families do not tell apart."
+            if bars
+            else "Too few families to tell any pair apart."
+        )
+        + " For an appendix."
+    )
     return Drawn(figure, caption, rows)

@@ -49,6 +49,9 @@ class Drawn:
     numbers: Sequence[Mapping[str, Any]]
 
 
+LOWER = ("ece", "brier", "damage", "perplexity")  # metrics of which less is better
+
+
 class NothingToDrawError(Exception):
     """Why the boards have nothing of what a figure shows, in a few words."""
 
@@ -57,7 +60,8 @@ def heading(boards: Sequence[Table]) -> str:
     """What the boards have in common."""
     b = boards[0].board
     regimes = ", ".join(dict.fromkeys(t.board.regime for t in boards))
-    return f"{b.model}, {b.track}, regime {regimes}, budget {b.budget}, {b.half} half"
+    judged = f", judge {b.judge}" if b.judge else ""
+    return f"{b.model}, {b.track}, regime {regimes}, budget {b.budget}, {b.half} half{judged}"
 
 
 def means(table: Table, metric: str) -> list[Score]:
@@ -66,6 +70,11 @@ def means(table: Table, metric: str) -> list[Score]:
     if not found:
         raise NothingToDrawError(f"no contender has every cell and metric={metric}")
     return found
+
+
+def refuse_lower(metric: str) -> None:
+    if metric in LOWER:
+        raise NothingToDrawError(f"of {metric} less is better, and this figure takes more for better")
 
 
 def numbers(found: Iterable[Score]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 
 from results.figures.style import Drawn, NothingToDrawError
 from results.leaderboard import Table
-from results.verdicts import ALL, WORDS, verdicts
+from results.verdicts import ALL, WORDS, Margins, verdicts
 
 COLOURS = dict(zip(WORDS, ("#009E73", "#56B4E9", "#D55E00", "#BBBBBB", "#E5E5E5", "#CC79A7"), strict=True))
 HATCHES = dict(zip(WORDS, ("", "//", "xx", "", "..", "\\\\"), strict=True))
@@ -47,4 +47,8 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     axis.set_xlabel(f"of {len(table.tasks)} tasks")
     figure.legend(loc="outside lower center", ncol=6, fontsize=6)
     rows = [{"method": m, **counts[m]} for m in reversed(order)]
-    return Drawn(figure, "Verdicts of each method, task by task, against the pool of baselines.", rows)
+    return Drawn(
+        figure,
+        f"Verdicts of each method, task by task, against the pool of baselines; margin {Margins().task:g}.",
+        rows,
+    )

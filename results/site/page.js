@@ -17,9 +17,11 @@
 
   // A link may name a board, or anything within one.
   function follow() {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let name = location.hash.slice(1);
+    try { name = decodeURIComponent(name); } catch { /* no name of ours holds a lone % */ }
+    const target = document.getElementById(name);
     const board = target && target.closest(".board");
-    show(board || boards[0]);
+    show(board || document.querySelector(".board.shown") || boards[0]);
     if (!board) return;
     for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
     target.scrollIntoView({ block: target === board ? "nearest" : "start" });
@@ -67,7 +69,7 @@
         label.append(...head.childNodes);
         head.append(label);
       }
-      head.dataset.first = column === 0 || first.dataset.v === undefined ? "up" : "down";
+      head.dataset.first ??= column === 0 || first.dataset.v === undefined ? "up" : "down";
       head.querySelector("button").addEventListener("click", () => sort(table, head, column));
     });
   }

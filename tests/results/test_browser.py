@@ -92,12 +92,12 @@ def test_a_click_sorts_and_another_turns_it_round(page: Page, written: Path) -> 
     tokens = page.locator(".board.shown .ranking thead th", has_text="LM tokens")
     number = tokens.evaluate("head => head.cellIndex")
     tokens.get_by_role("button").click()
-    assert tokens.get_attribute("aria-sort") == "descending"
-    assert column(page, number) == sorted(column(page, number), reverse=True)
-    tokens.get_by_role("button").press("Enter")
-    assert tokens.get_attribute("aria-sort") == "ascending"
+    assert tokens.get_attribute("aria-sort") == "ascending"  # the cheapest first
     assert column(page, number) == sorted(column(page, number))
     assert names(page) != ranked
+    tokens.get_by_role("button").press("Enter")
+    assert tokens.get_attribute("aria-sort") == "descending"
+    assert column(page, number) == sorted(column(page, number), reverse=True)
     page.locator(".board.shown .ranking thead th", has_text="contender").get_by_role("button").click()
     assert names(page) == sorted(names(page))
 
@@ -126,6 +126,15 @@ def test_a_deep_link_opens_its_board_and_its_details(page: Page, written: Path) 
     page.go_back()
     page.goto(f"{written.as_uri()}#nowhere")
     assert page.locator(".board.shown h2").inner_text().startswith("detect")
+
+
+def test_what_names_nothing_leaves_the_board_as_it_is(page: Page, written: Path) -> None:
+    page.goto(f"{written.as_uri()}#%")
+    assert page.locator(".board.shown").count() == 1
+    page.get_by_role("tab", name="steer").click()
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.locator(".board.shown h2").inner_text().startswith("steer")
 
 
 def test_a_name_leads_to_its_details(page: Page, written: Path) -> None:

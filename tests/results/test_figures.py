@@ -6,6 +6,7 @@ import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from results.figures import labels, layers
 from results.leaderboard import Table
 from results.quiver import quivers
 from results.record import Record
-from results.standing import alike, complete, mean_ranks, spread, standings
+from results.standing import alike, complete, known, mean_ranks, spread, standings
 from results.verdicts import ALL, verdicts
 from runners.compose import options, raw
+from runners.figures import drawn
 from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
@@ -104,6 +106,12 @@ def test_what_cannot_be_drawn_says_why(tables: list[Table]) -> None:
             figures.draw(kind, tables[:1], "brier", 5.0)
 
 
+def test_less_is_not_taken_for_more(tables: list[Table]) -> None:
+    for kind in ("cost", "head_to_head"):
+        with pytest.raises(figures.NothingToDrawError, match="of ece less is better"):
+            figures.draw(kind, tables[:1], "ece", 5.0)
+
+
 def test_names_stand_apart(tables: list[Table]) -> None:
     drawn = figures.draw("cost", [standard(tables)], "main", 4.0)
     (axis,) = drawn.figure.axes
@@ -150,6 +158,36 @@ def test_a_layer_counts_by_its_distance_within_its_cell(tables: list[Table]) -> 
     assert (low[1] + high[1]) / 2 == pytest.approx(0.5 + 0.27 + 0.05 + 0.03)
 
 
+def test_cells_that_tried_other_layers_do_not_bend_the_profile() -> None:
+    """Scores are the layer plus something of the task; no cell tried all three."""
+    made = []
+    for number, tried in enumerate(((0.1, 0.5), (0.5, 0.9), (0.1, 0.5))):
+        cell = replace(CELL, task={**CELL.task, "name": f"task{number}"})
+        trials = [{"params": {"layer": x}, "dev_score": x / 2 + 0.1 * number, "path": []} for x in tried]
+        made.append(record(cell, "probe", 1.0, trials=trials, chosen=0))
+    (table,) = leaderboard.build(made)
+    line = layers.profile(table, "probe")
+    assert [n for _, _, n in line] == [2, 3, 1]
+    assert [b[1] - a[1] for a, b in pairwise(line)] == pytest.approx([0.2, 0.2])
+
+
+def test_a_task_whose_scores_are_withheld_counts_in_no_standing(tables: list[Table]) -> None:
+    table = standard(tables)
+    gone = {(t, c): replace(m, values=m.values * np.nan) if t == "task3" else m for (t, c), m in table.measured.items()}
+    holed = replace(table, measured=gone)
+    assert known(holed) == [t for t in table.tasks if t != "task3"]
+    assert np.isfinite([[s.rank, s.wins, s.normalised] for s in standings(holed, "linear_probe")]).all()
+    assert sum(s.wins for s in standings(holed, "linear_probe")) == pytest.approx(len(SKILLS) / 2)
+
+
+def test_boards_of_two_judges_have_files_of_their_own(tables: list[Table], tmp_path: Path) -> None:
+    table = standard(tables)
+    judges = [replace(table, board=replace(table.board, judge=name)) for name in ("one", "two")]
+    spec = {"quiver": {"kind": "quiver", "metric": "main", "width": 3.0}}
+    paths = list(drawn(judges, spec, tmp_path))
+    assert len(set(paths)) == len(paths) == 10
+
+
 def test_spread_is_told_apart_by_where_it_comes_from(tables: list[Table]) -> None:
     table = standard(tables)
     found = spread(table, "sae")
@@ -194,3 +232,4 @@ def test_runs_that_are_not_told_apart() -> None:
     p = scipy.stats.wilcoxon(np.subtract(scores[1], scores[2])).pvalue
     assert p * 6 < 0.05 and (0, 2) not in runs and (1, 2) not in runs
     assert alike(board(dict.fromkeys(("a", "b"), (0.8, 1.0))), ["a", "b"]) == [(0, 1)]
+    assert alike(board(dict.fromkeys(("a", "b"), (0.8, 1.0)), families=4), ["a", "b"]) == []  # nothing could be told

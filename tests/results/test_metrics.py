@@ -12,6 +12,7 @@ from results import ranking
 from results.metrics import METRICS, answered, auroc, evaluate
 from results.ranking import by_class, macro
 from results.record import Answers
+from results.stats import clusters, over_seeds
 
 
 def answers(n: int, classes: int = 2, seed: int = 0, ties: bool = False, draws: int = 1) -> Answers:
@@ -162,6 +163,15 @@ def with_rows(a: Answers, rows: np.ndarray, strata: tuple[str, ...]) -> Answers:
     ids = tuple(map(str, range(len(rows))))
     names = tuple(strata[row] for row in rows)
     return Answers(("t",) * len(rows), ids, np.arange(len(rows)), a.truth[rows], a.score[:, rows], None, names)
+
+
+def test_without_negatives_above_the_cut_the_error_of_a_rate_is_not_known() -> None:
+    truth = np.arange(400) % 2
+    found = ranking.tpr_at_fpr(ranking.ranked(truth == 1, np.random.default_rng(0).normal(size=(1, 400))))
+    assert np.isfinite(found.value).all() and np.isnan(found.influence).all()
+    among = clusters(np.arange(400), truth)
+    e = over_seeds(found.value, among.sums(found.influence), among)
+    assert (e.low, e.high, e.variance) == (None, None, None)
 
 
 def test_the_error_of_a_rate_at_few_false_positives_is_not_below_that_of_a_bootstrap() -> None:

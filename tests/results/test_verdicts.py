@@ -14,8 +14,9 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from results import ranking, render
+from results import leaderboard, ranking, render
 from results.leaderboard import Table
+from results.record import Answers
 from results.stats import (
     Estimate,
     Measured,
@@ -30,6 +31,7 @@ from results.stats import (
 )
 from results.verdicts import ALL, ALPHA, Margins, Verdict, opponent, sentence, verdicts
 from tests.results.test_quiver import board
+from tests.results.test_record import CELL, record
 
 PARTS = 40
 
@@ -332,3 +334,36 @@ def test_errors_stay_at_five_percent() -> None:
         assert apart is not None
         ties += equivalent(apart, 0.02) <= 0.05
     assert wins / 300 <= 0.043 and ties / 300 <= 0.075  # two standard errors above 2.5 % and 5 %
+
+
+def several(seeds: Mapping[str, int], rare: int | None = None) -> Table:
+    """Two tasks of 60 rows; contenders with so many seeds each."""
+    found = []
+    for task in ("one", "two"):
+        for name, count in seeds.items():
+            for seed in range(count):
+                cell = replace(CELL, task={**CELL.task, "name": task}, seed=seed)
+                r = record(cell, name, 1.0)
+                assert isinstance(r.test, Answers)
+                rows = np.tile(np.arange(len(r.test.id)), 6)[:60]
+                truth = r.test.truth[rows] if rare is None else (np.arange(60) < rare).astype(int)
+                test = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, r.test.score[:, rows])
+                side = "method" if name == "sae" else "baseline"
+                found.append(replace(r, test=test, about={**r.about, "contender_family": side}))
+    (table,) = leaderboard.build(found)
+    return table
+
+
+def test_what_is_incomplete_silences_nobody() -> None:
+    whole = several({"linear_probe": 3, "words": 3, "sae": 3})
+    holed = several({"linear_probe": 3, "words": 3, "sae": 3, "unfinished": 1})
+    assert not holed.complete("unfinished")
+    assert [v.word for v in verdicts(holed)] == [v.word for v in verdicts(whole)]
+    assert all(v.word != "too few" for v in verdicts(whole) if v.task != ALL)
+
+
+def test_a_class_of_few_groups_is_too_few() -> None:
+    for rare, words in ((9, {"too few"}), (10, {"ties", "inconclusive", "loses", "beats", "void"})):
+        found = [v for v in verdicts(several({"linear_probe": 3, "sae": 3}, rare)) if v.task != ALL]
+        assert {v.word for v in found} <= words and len(found) == 2
+        assert all(("9 groups of the rarer class" in v.note) == (rare == 9) for v in found)

@@ -255,6 +255,8 @@ def test_a_part_that_the_judge_withholds_counts_for_nobody(records: dict[str, Re
         found = table.find("all", r.cell.contender["name"])
         assert found is not None
         assert found.estimate.value == pytest.approx(harmonic(r.test.score)[kept].mean())
+        counted = table.measured[table.tasks[0], r.cell.contender["name"]].groups
+        assert counted == found.groups == len(set(r.test.part)) - 1
     assert "nan" not in render.as_markdown([table]).lower()
 
 
