@@ -358,7 +358,7 @@ class _Names:
             for kind in ("task", "contender", "regime", "budget", "model", "judge"):
                 identity = _identity(kind, r)
                 found.setdefault((kind, _name(kind, r)), {})[canonical(identity)] = _told(_flat(identity), r)
-        self._told: dict[tuple[str, str], str] = {}
+        self._told: dict[tuple[str, int], str] = {}  # of records that the caller holds
         self._labels: dict[tuple[str, str, str], str] = {}
         for (kind, name), variants in found.items():
             names = {k for flat in variants.values() for k in flat}
@@ -368,7 +368,7 @@ class _Names:
                 self._labels[kind, name, which] = f"{name} [{extra}]" if extra else name
 
     def __call__(self, kind: str, record: Record) -> str:
-        where = kind, record.key
+        where = kind, id(record)
         if where not in self._told:
             self._told[where] = self._labels[kind, _name(kind, record), canonical(_identity(kind, record))]
         return self._told[where]
