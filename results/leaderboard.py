@@ -97,7 +97,7 @@ class Table:
     known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
 
     def complete(self, contender: str) -> bool:
-        have, of = self.coverage[contender]
+        have, of = self.coverage.get(contender, (0, 0))
         return have == of > 0
 
     def complete_ones(self, family: str) -> tuple[str, ...]:
@@ -112,10 +112,11 @@ class Table:
 
     def against(self, contender: str, other: str) -> tuple[float, float, float] | None:
         """Mean score of a contender less that of another over the board's families (of a single suite: its concepts),
-        with a 95 % interval."""
+        with a 95 % interval; None where one of them lacks cells."""
         pairs = [(self.find(task, contender), self.find(task, other)) for task in self.tasks]
         both = [(a, b) for a, b in pairs if a is not None and b is not None]
-        if contender == other or len(both) < len(self.tasks):
+        whole = self.complete(contender) and self.complete(other)
+        if contender == other or not whole or len(both) < len(self.tasks):
             return None
         one, two = (self.measured[self.tasks[0], name] for name in (contender, other))
         if len(self.tasks) == 1 and one.parts is not None and two.parts is not None:

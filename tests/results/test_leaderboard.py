@@ -177,6 +177,9 @@ def test_every_contender_is_laid_beside_one() -> None:
     interval = peer.confidence_interval()
     assert found[1:] == pytest.approx((interval.low, interval.high))
     assert table.against("strong", "strong") is None
+    one_more = [*made, record(replace(made[0].cell, seed=9), "linear_probe", 1.0)]  # a seed that `strong` lacks
+    (uneven,) = leaderboard.build(one_more)
+    assert uneven.against("strong", "linear_probe") is None
     assert "less linear_probe" in render.as_markdown([table])
     assert "less strong" in render.as_markdown([table], versus="strong")
     (few,) = leaderboard.build(made[:4])
