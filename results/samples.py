@@ -48,7 +48,7 @@ def _title(record: Record) -> str:
 def _answers(test: Steered, most: int) -> list[str]:
     lines = []
     total = harmonic(test.score)
-    for row in sorted(range(len(test.id)), key=lambda row: _order(test, row))[:most]:
+    for row in _first(test, most):
         each = " · ".join(_number(test.score[name][row]) for name in PARTS)
         answer = test.answer[row] if len(test.answer[row]) <= WIDEST else test.answer[row][:WIDEST] + " …"
         lines.append(
@@ -68,8 +68,13 @@ def first_answers(test: Steered, most: int) -> list[dict[str, str]]:
             "answer": test.answer[row],
             "score": _number(total[row]),
         }
-        for row in sorted(range(len(test.id)), key=lambda row: _order(test, row))[:most]
+        for row in _first(test, most)
     ]
+
+
+def _first(test: Steered, most: int) -> list[int]:
+    """The rows that are shown."""
+    return sorted(range(len(test.id)), key=lambda row: _order(test, row))[:most]
 
 
 def _order(test: Steered, row: int) -> str:

@@ -80,42 +80,40 @@ def export_board(
 ) -> bool:
     """The leaderboard in `out` as one run of job type `leaderboard`, with its records; whether it went."""
     try:
-        send_board(rows, out, figures, records, mode, project)
+        import wandb
+
+        os.environ.setdefault("WANDB_SILENT", "true")
+        about = {"records": len(records), "tracks": sorted({r.cell.track for r in records})}
+        with wandb.init(
+            project=project, job_type="leaderboard", name="leaderboard", mode=mode, dir=str(out), config=about,  # type: ignore[arg-type]
+            settings=_quiet(),
+        ) as run:  # fmt: skip
+            _log_board(run, rows, out, figures, records)
     except Exception as error:  # a copy, as above
         LOG.warning("W&B took no copy of the leaderboard (%s); it lies whole in %s.", first_line(error), out)
         return False
     return True
 
 
-def send_board(
-    rows: Sequence[Mapping[str, Any]],
-    out: Path,
-    figures: Sequence[Path],
-    records: Sequence[Record],
-    mode: str,
-    project: str,
+def _log_board(
+    run: Any, rows: Sequence[Mapping[str, Any]], out: Path, figures: Sequence[Path], records: Sequence[Record]
 ) -> None:
-    """Tables, page and pictures are logged; every file of `out` and the records are artifacts."""
+    """Tables, page and pictures are logged; the leaderboard's files and the records are artifacts."""
     import wandb
 
-    os.environ.setdefault("WANDB_SILENT", "true")
-    with wandb.init(
-        project=project, job_type="leaderboard", name="leaderboard", mode=mode, dir=str(out), settings=_quiet(),  # type: ignore[arg-type]
-        config={"records": len(records), "tracks": sorted({r.cell.track for r in records})},
-    ) as run, tempfile.TemporaryDirectory() as scratch:  # fmt: skip
-        columns = list(rows[0]) if rows else []
-        run.log({"leaderboard": wandb.Table(columns=columns, data=[[row[c] for c in columns] for row in rows])})
-        run.log({f"figure/{path.stem}": wandb.Image(str(path)) for path in figures if path.suffix == ".png"})
-        run.log({"page": wandb.Html((out / "leaderboard.html").read_text(), inject=False)})
-        board = wandb.Artifact("leaderboard", type="leaderboard")
-        for path in sorted(p for p in [*out.glob("leaderboard.*"), *out.glob("verdicts.csv")] if p.is_file()):
-            board.add_file(str(path))
+    columns = list(rows[0]) if rows else []
+    run.log({"leaderboard": wandb.Table(columns=columns, data=[[row[c] for c in columns] for row in rows])})
+    run.log({f"figure/{path.stem}": wandb.Image(str(path)) for path in figures if path.suffix == ".png"})
+    run.log({"page": wandb.Html((out / "leaderboard.html").read_text(), inject=False)})
+    board, kept = (wandb.Artifact(name, type=name) for name in ("leaderboard", "records"))
+    for path in sorted(p for p in [*out.glob("leaderboard.*"), *out.glob("verdicts.csv")] if p.is_file()):
+        board.add_file(str(path))
+    with tempfile.TemporaryDirectory() as scratch:
         packed = Path(scratch) / "records.npz"
         pack.write(records, packed)
-        kept = wandb.Artifact("records", type="records")
         kept.add_file(str(packed))
-        run.log_artifact(board)
-        run.log_artifact(kept)
+    run.log_artifact(board)
+    run.log_artifact(kept)
 
 
 def _quiet() -> Any:
