@@ -129,6 +129,9 @@ def test_labels_are_drawn_over_the_tasks_that_all_regimes_have(tables: list[Tabl
     kept = [t for t in standard(tables).tasks if t != "task3"]
     expected = [s.estimate.value for t in kept if (s := standard(tables).find(t, "sae")) is not None]
     assert told["sae", 512] == pytest.approx(np.mean(expected))
+    (small,) = (t for t in tables if t.board.regime == "few_16")
+    holed = leaderboard.build([r for r in of_regime("standard", 512) if r.cell.task["name"] != "task3"])
+    assert {row["tasks"] for row in labels.draw([small, *holed], "auroc", 5.0).numbers} == {6}
     noisy = leaderboard.build(of_regime("noisy_10", 512, noise=0.1))
     assert labels.labels(noisy[0]) is None
 

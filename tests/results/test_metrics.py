@@ -9,6 +9,7 @@ import pytest
 from sklearn import metrics as sk
 
 from results import ranking
+from results.calibration import threshold
 from results.metrics import METRICS, answered, auroc, evaluate
 from results.ranking import by_class, macro
 from results.record import Answers
@@ -197,3 +198,10 @@ def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() ->
     assert evaluate(test, dev)["worst_group_accuracy"].value[0] == pytest.approx(3 / 15)
     without = Answers(test.part, test.id, test.group, truth, test.score)
     assert np.isnan(evaluate(without, dev)["worst_group_accuracy"].value[0])
+
+
+def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
+    truth = np.array([0, 1, 0, 1, 0, 1])
+    assert threshold("accuracy", np.arange(6) / 10, truth) == pytest.approx(
+        0.25
+    )  # of .05, .25, .45
