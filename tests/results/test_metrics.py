@@ -202,6 +202,4 @@ def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() ->
 
 def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
     truth = np.array([0, 1, 0, 1, 0, 1])
-    assert threshold("accuracy", np.arange(6) / 10, truth) == pytest.approx(
-        0.25
-    )  # of .05, .25, .45
+    assert threshold("accuracy", np.arange(6) / 10, truth) == pytest.approx(0.25)  # of .05, .25, .45
