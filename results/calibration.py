@@ -1,4 +1,4 @@
-"""Probabilities and thresholds from out-of-fold answers alone."""
+"""Probabilities and thresholds from out-of-fold answers alone, for stacks of scorings of the same rows."""
 
 from __future__ import annotations
 
@@ -14,56 +14,82 @@ CONVERGED = 1e-10
 
 
 @dataclass(frozen=True)
-class Calibrator:
-    """Platt scaling: a multinomial logistic regression on standardised scores (their difference for two classes)."""
+class Calibrators:
+    """Platt scaling of R scorings: multinomial logistic regressions on standardised scores (for two classes: on the
+    difference of the columns)."""
 
-    centre: np.ndarray  # [features]
-    scale: np.ndarray  # [features]
-    weights: np.ndarray  # [features + 1, classes], the intercepts last
+    centre: np.ndarray  # [R, 1, features]
+    scale: np.ndarray  # [R, 1, features]
+    weights: np.ndarray  # [R, features, classes]
+    intercept: np.ndarray  # [R, 1, classes]
 
     def probabilities(self, score: np.ndarray) -> np.ndarray:
-        """score [n, classes] -> [n, classes]."""
-        design = np.c_[(_features(score) - self.centre) / self.scale, np.ones(len(score))]
-        return np.asarray(softmax(design @ self.weights, axis=1))
+        """score [R, n, classes] -> [R, n, classes]."""
+        standard = (_features(score) - self.centre) / self.scale
+        if score.shape[2] == 2:  # the same in closed form
+            slope, base = (w[..., 1] - w[..., 0] for w in (self.weights, self.intercept))
+            positive = expit(standard[..., 0] * slope + base)
+            return np.stack([1 - positive, positive], axis=2)
+        return np.asarray(softmax(standard @ self.weights + self.intercept, axis=2))
 
 
-def calibrator(score: np.ndarray, truth: np.ndarray) -> Calibrator:
-    """score [n, classes], truth [n]. Intercepts bear no ridge, so that constant scores give the classes' shares."""
-    features, classes = _features(score), score.shape[1]
-    centre, scale = features.mean(0), features.std(0)
+def calibrators(score: np.ndarray, truth: np.ndarray) -> Calibrators:
+    """score [R, n, classes], truth [n]. Intercepts bear no ridge, so that constant scores give the classes' shares."""
+    features, classes = _features(score), score.shape[2]
+    centre, scale = features.mean(1, keepdims=True), features.std(1, keepdims=True)
     scale = np.where(scale > 1e-12, scale, 1.0)
     standard = (features - centre) / scale
-    weights = _two_classes(standard[:, 0], truth) if classes == 2 else _many_classes(standard, truth, classes)
-    return Calibrator(centre, scale, weights)
+    if classes == 2:
+        line = _two_classes(standard[..., 0], truth)
+        weights = np.stack([-line / 2, line / 2], axis=2)
+    else:
+        weights = np.stack([_many_classes(each, truth, classes) for each in standard])
+    return Calibrators(centre, scale, weights[:, :-1], weights[:, -1:])
 
 
 def _two_classes(x: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Newton's method with halved steps on a slope and an intercept; the two columns are opposite."""
-    y = truth.astype(float)
-    design = np.stack([x, np.ones(len(x))])
-    ridge = np.array([RIDGE, 0.0])  # on the slope: half of it on each column, squared, twice, is half the ridge
-
-    def loss(w: np.ndarray) -> float:
-        return float(np.logaddexp(0, w @ design).sum() - y @ (w @ design) + (ridge * w**2).sum() / 2)
-
+    """x [R, n] -> slope and intercept of each, [R, 2]: Newton's method, steps halved where the loss would rise."""
+    y = (truth == 1).astype(float)
     share = np.clip(y.mean(), 1e-9, 1 - 1e-9)
-    w, now = np.array([0.0, np.log(share / (1 - share))]), np.inf
+    w = np.tile([0.0, np.log(share / (1 - share))], (len(x), 1))
+    moving = np.arange(len(x))
+    p, now = _fit_of(w, x, y)
     for _ in range(STEPS):
-        p = expit(w @ design)
-        gradient = design @ (p - y) + ridge * w
-        curvature = (design * (p * (1 - p))) @ design.T + np.diag(ridge + 1e-12)
-        step = np.linalg.solve(curvature, gradient)
-        was, now = now, loss(w - step)
-        while now > was and np.abs(step).max() > CONVERGED:
-            step /= 2
-            now = loss(w - step)
-        w = w - step
-        if np.abs(step).max() < CONVERGED * (1 + np.abs(w).max()):
+        mine = x[moving]
+        step = _newton(mine, p - y, p * (1 - p), w[moving, :1])
+        was, begun = now, w[moving]
+        p, now = _fit_of(begun - step, mine, y)
+        while len(rose := np.flatnonzero((now > was) & (np.abs(step).max(1) > CONVERGED))):
+            step[rose] /= 2
+            p[rose], now[rose] = _fit_of(begun[rose] - step[rose], mine[rose], y)
+        w[moving] = begun - step
+        still = np.abs(step).max(1) >= CONVERGED * (1 + np.abs(w[moving]).max(1))
+        if not still.any():
             break
-    return np.stack([-w / 2, w / 2], axis=1)
+        moving, p, now = moving[still], p[still], now[still]
+    return w
+
+
+def _fit_of(w: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [R, n] and losses [R] of lines w [R, 2]; on a slope the ridge of two opposite columns is halved."""
+    z = x * w[:, :1] + w[:, 1:]
+    small = np.exp(-np.abs(z))
+    p = np.where(z >= 0, 1.0, small) / (1 + small)
+    return p, (np.maximum(z, 0) + np.log(1 + small)).sum(1) - z @ y + RIDGE * w[:, 0] ** 2 / 2
+
+
+def _newton(x: np.ndarray, error: np.ndarray, weight: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Newton's steps, [R, 2], by the inverse of a 2 x 2 matrix."""
+    down = (x * error).sum(1) + RIDGE * slope[:, 0]
+    across = error.sum(1)
+    weighted = x * weight
+    a, b, c = (weighted * x).sum(1) + RIDGE + 1e-12, weighted.sum(1), weight.sum(1) + 1e-12
+    step = np.stack([c * down - b * across, a * across - b * down], axis=1) / (a * c - b * b)[:, None]
+    return np.asarray(step)
 
 
 def _many_classes(standard: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """standard [n, classes] -> weights with the intercepts last, [classes + 1, classes]."""
     design = np.c_[standard, np.ones(len(truth))]
     target = np.eye(classes)[truth]
 
@@ -79,24 +105,32 @@ def _many_classes(standard: np.ndarray, truth: np.ndarray, classes: int) -> np.n
     return np.asarray(solved.x.reshape(design.shape[1], classes))
 
 
-def threshold(metric: str, probability: np.ndarray, truth: np.ndarray) -> float:
-    """The cut on the probability of class 1 that is best out of fold; the middle one among the best."""
-    order = np.argsort(probability, kind="stable")
-    ranked, mine = probability[order], truth[order] == 1
-    edge = np.r_[0, np.flatnonzero(np.diff(ranked) > 0) + 1, len(ranked)]  # rows below each cut
-    cuts = np.r_[ranked[0] - 1e-6, (ranked[edge[1:-1]] + ranked[edge[1:-1] - 1]) / 2, ranked[-1] + 1e-6]
-    true, false = mine.sum(), (~mine).sum()
-    hit = true - np.r_[0, np.cumsum(mine)][edge]
-    spared = np.r_[0, np.cumsum(~mine)][edge]
-    if metric == "accuracy":
-        quality = hit + spared
-    elif metric == "f1":
-        quality = 2 * hit / np.maximum(hit + (false - spared) + true, 1)
-    else:
-        quality = hit / max(true, 1) + spared / max(false, 1)
-    best = np.flatnonzero(quality >= quality.max() - 1e-12)
-    return float(cuts[best[len(best) // 2]])
+def thresholds(probability: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Metric -> the cut on the probability of class 1 [R, n] that is best out of fold, the middle one among the best:
+    [R] for each of accuracy, F1 and balanced accuracy."""
+    order = np.argsort(probability, axis=1)
+    ranked = np.take_along_axis(probability, order, 1)
+    mine = truth[order] == 1
+    none = np.zeros((len(ranked), 1), dtype=int)
+    missed, spared = (np.c_[none, np.cumsum(which, axis=1)] for which in (mine, ~mine))  # rows below each of n + 1 cuts
+    true, false = missed[:, -1:], spared[:, -1:]
+    hit, middles = true - missed, (ranked[:, 1:] + ranked[:, :-1]) / 2
+    cuts = np.c_[ranked[:, :1] - 1e-6, middles, ranked[:, -1:] + 1e-6]
+    edge = np.ones((len(ranked), 1), dtype=bool)
+    possible = np.c_[edge, np.diff(ranked, axis=1) > 0, edge]  # what is tied stands on one side
+    qualities = {
+        "accuracy": hit + spared,
+        "f1": 2 * hit / np.maximum(hit + (false - spared) + true, 1),
+        "balanced_accuracy": hit / np.maximum(true, 1) + spared / np.maximum(false, 1),
+    }
+    return {name: _middle_best(np.where(possible, quality, -1.0), cuts) for name, quality in qualities.items()}
+
+
+def _middle_best(quality: np.ndarray, cuts: np.ndarray) -> np.ndarray:
+    best = np.cumsum(quality >= quality.max(1, keepdims=True) - 1e-12, axis=1)
+    middle = (best > best[:, -1:] // 2).argmax(1)
+    return np.asarray(cuts[np.arange(len(cuts)), middle])
 
 
 def _features(score: np.ndarray) -> np.ndarray:
-    return score[:, 1:] - score[:, :1] if score.shape[1] == 2 else score
+    return score[..., 1:] - score[..., :1] if score.shape[2] == 2 else score

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from results.leaderboard import VERSUS, Score, Table
 from results.measures import BESIDE, TITLES
 from results.render import what_intervals_say
+from results.table import VERSUS, Score, Table
 from results.verdicts import ALL, Margins, verdicts
 
 _MARKS = {

@@ -6,14 +6,14 @@ which intervals come in closed form.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from results import ranking
-from results.calibration import calibrator, threshold
+from results.calibration import calibrators, thresholds
 from results.ranking import Measure, Ranked, by_class, macro
 from results.record import Answers
 
@@ -25,7 +25,7 @@ DECIDED = ("accuracy", "f1", "balanced_accuracy")  # metrics with a threshold of
 
 @dataclass
 class Answered:
-    """A contender's draws [R] on one test: scores, calibrated probabilities, decisions per metric."""
+    """R scorings of one test's rows (contenders' draws): scores, calibrated probabilities, decisions per metric."""
 
     truth: np.ndarray  # [n]
     score: np.ndarray  # [R, n, classes]
@@ -62,38 +62,63 @@ def mean_auroc(answers: Answers) -> float:
     return float(np.mean(each))
 
 
-def by_part(test: Answers, dev: Answers) -> dict[str, np.ndarray]:
-    """Every metric within each part of a task, [parts] each."""
-    found = [evaluate(t, d) for t, d in zip(test.by_part(), dev.by_part(), strict=True)]
-    values = {name: np.array([float(part[name].value[0]) for part in found]) for name in METRICS}
-    if test.stratum is not None and HARD in test.stratum:  # in some parts: the others have nothing to leave out
+def by_part(tests: Sequence[Answers], devs: Sequence[Answers]) -> dict[str, np.ndarray]:
+    """Every metric of K contenders within each part of a task that all answered, [K, parts] each."""
+    each = zip(*(t.by_part() for t in tests), strict=True), zip(*(d.by_part() for d in devs), strict=True)
+    found = [evaluate(test, dev) for test, dev in zip(*each, strict=True)]
+    values = {name: np.stack([part[name].value for part in found], axis=1) for name in METRICS}
+    stratum = tests[0].stratum
+    if stratum is not None and HARD in stratum:  # in some parts: the others have nothing to leave out
         without = values["auroc_without_hard_negatives"]
         values["auroc_without_hard_negatives"] = np.where(np.isnan(without), values["auroc"], without)
     return values
 
 
-def evaluate(test: Answers, dev: Answers) -> dict[str, Measure]:
-    """Every metric on the test answers of one part, averaged over the contender's draws: R is 1."""
-    a = answered(test, dev)
-    return {name: _over_draws(metric.compute(a)) for name, metric in METRICS.items()}
+def evaluate(tests: Sequence[Answers], devs: Sequence[Answers]) -> dict[str, Measure]:
+    """Every metric of K contenders' answers to the same test rows of one part, each averaged over its draws."""
+    a = answered(tests, devs)
+    draws = [len(t.score) for t in tests]
+    return {name: _over_draws(metric.compute(a), draws) for name, metric in METRICS.items()}
 
 
-def answered(test: Answers, dev: Answers) -> Answered:
-    """The draws' answers, each calibrated and thresholded on its own out-of-fold answers."""
-    models = [calibrator(score, dev.truth) for score in dev.score]
-    probability = np.stack([m.probabilities(score) for m, score in zip(models, test.score, strict=True)])
-    decision = dict.fromkeys(DECIDED, probability.argmax(2))
-    if test.score.shape[2] == 2:
-        out_of_fold = [m.probabilities(score)[:, 1] for m, score in zip(models, dev.score, strict=True)]
+def answered(tests: Sequence[Answers], devs: Sequence[Answers]) -> Answered:
+    """All draws of all contenders, each calibrated and thresholded on its own out-of-fold answers."""
+    first = tests[0]
+    score = np.concatenate([t.score for t in tests])
+    probability = np.empty_like(score)
+    decision = {name: np.empty(score.shape[:2], dtype=int) for name in DECIDED}
+    for places, out_of_fold, truth in _alike(devs):
+        model = calibrators(out_of_fold, truth)
+        probability[places] = found = model.probabilities(score[places])
+        cuts = thresholds(model.probabilities(out_of_fold)[..., 1], truth) if score.shape[2] == 2 else {}
         for name in DECIDED:
-            cuts = np.array([threshold(name, p, dev.truth) for p in out_of_fold])
-            decision[name] = (probability[..., 1] > cuts[:, None]).astype(int)
-    stratum = None if test.stratum is None else np.array(test.stratum)
-    return Answered(test.truth, test.score, probability, decision, stratum)
+            decision[name][places] = found[..., 1] > cuts[name][:, None] if cuts else found.argmax(2)
+    stratum = None if first.stratum is None else np.array(first.stratum)
+    return Answered(first.truth, score, probability, decision, stratum)
 
 
-def _over_draws(m: Measure) -> Measure:
-    return Measure(m.value.mean(0, keepdims=True), m.influence.mean(0, keepdims=True))
+def _alike(devs: Sequence[Answers]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Out-of-fold answers stacked where they are to rows of the same truth: places among all draws, scores, truth."""
+    starts = np.cumsum([0, *(len(d.score) for d in devs)])
+    found: dict[bytes, list[int]] = {}
+    for i, dev in enumerate(devs):
+        found.setdefault(dev.truth.tobytes(), []).append(i)
+    return [
+        (
+            np.concatenate([np.arange(starts[i], starts[i + 1]) for i in mine]),
+            np.concatenate([devs[i].score for i in mine]),
+            devs[mine[0]].truth,
+        )
+        for mine in found.values()
+    ]
+
+
+def _over_draws(m: Measure, draws: Sequence[int]) -> Measure:
+    """Means over each contender's draws; most have one."""
+    if max(draws) == 1:
+        return m
+    starts, counts = np.cumsum([0, *draws[:-1]]), np.array(draws)
+    return Measure(np.add.reduceat(m.value, starts) / counts, np.add.reduceat(m.influence, starts) / counts[:, None])
 
 
 def _share(values: np.ndarray, among: np.ndarray | None = None) -> Measure:
@@ -155,9 +180,10 @@ def _ece(a: Answered) -> Measure:
     confidence = a.probability.max(2)
     gaps = confidence - (a.probability.argmax(2) == a.truth)
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    sums = np.stack([(gaps * (bins == b)).sum(1) for b in range(BINS)], axis=1)
-    value = np.abs(sums).sum(1) / gaps.shape[1]
-    signed = np.take_along_axis(np.sign(sums), bins, 1) * gaps
+    bins += (np.arange(len(bins)) * BINS)[:, None]  # a scoring's own
+    sums = np.bincount(bins.ravel(), gaps.ravel(), BINS * len(bins))
+    value = np.abs(sums).reshape(-1, BINS).sum(1) / gaps.shape[1]
+    signed = np.sign(sums)[bins] * gaps
     return Measure(value, (signed - value[:, None]) / gaps.shape[1])
 
 

@@ -1,7 +1,8 @@
 """Many records in one file: what is published, and what a sweep can go on from.
 
-A pack is an `.npz` archive without pickles. Rows (ids, groups, truth, folds) that records share are kept once;
-scores are kept in single precision, and of two opposite columns one.
+A pack is an `.npz` archive without pickles. What records share is kept once: rows (ids, groups, truth, folds), whose
+scores are stacked, and identities and facts. Scores are kept in single precision, and of two opposite columns one.
+Version 1, which is read too, had an array for each record's scores and shared nothing but rows.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +20,18 @@ import numpy as np
 
 from results.record import Answers, Cell, Record, Rows, Steered
 
-VERSION = 1
+VERSION = 2
 _KINDS = ("test", "untuned", "dev")
+_SHARED = ("about", "provenance", "cleaning")  # facts that many records have in common
+_MADE_OF = ("task", "contender", "model", "regime", "budget", "judge", "contents")  # a cell's own
 
 
 def write(records: Sequence[Record], path: Path) -> None:
     """Packs records, in the order of their keys, into `path` (whole or not at all)."""
-    arrays: dict[str, np.ndarray] = {}
-    notes = []
-    for record in sorted(records, key=lambda r: r.key):
-        note = {f: getattr(record, f) for f in record.__dataclass_fields__ if f not in _KINDS}
-        note["cell"] = {f: getattr(record.cell, f) for f in record.cell.__dataclass_fields__}
-        for kind in _KINDS:
-            answers: Rows | None = getattr(record, kind)
-            note[kind] = None if answers is None else _put(arrays, f"{record.key[:16]}.{kind}", answers)
-        notes.append(note)
-    arrays["notes"] = _bytes({"version": VERSION, "records": notes})
+    writer = _Writer()
+    notes = [writer.note(record) for record in sorted(records, key=lambda r: r.key)]
+    arrays = writer.arrays | {name: np.concatenate(stack) for name, stack in writer.stacks.items()}
+    arrays["notes"] = _bytes({"version": VERSION, "shared": list(writer.shared), "records": notes})
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
     with os.fdopen(handle, "wb") as file:
@@ -48,13 +46,16 @@ def read(path: Path) -> Iterator[Record]:
     """The records of a pack; ValueError or KeyError where it is not one."""
     with np.load(path, allow_pickle=False) as archive:
         head = json.loads(archive["notes"].tobytes())
-        if head["version"] != VERSION:
-            raise ValueError(f"a pack of version {head['version']}, and this reads {VERSION}")
-        rows: dict[str, dict[str, Any]] = {}
+        if head["version"] not in (1, VERSION):
+            raise ValueError(f"a pack of version {head['version']}, and this reads up to {VERSION}")
+        shared = [json.loads(text) for text in head.get("shared", ())]
+        reader = _Reader(archive)
         for note in head["records"]:
+            if head["version"] == VERSION:
+                note |= {name: shared[note[name]] for name in _SHARED}
+                note["cell"] |= {name: shared[note["cell"][name]] for name in _MADE_OF}
             for kind in _KINDS:
-                if note[kind] is not None:
-                    note[kind] = _get(archive, note[kind], rows)
+                note[kind] = None if note[kind] is None else reader.rows(note[kind])
             note["cell"] = Cell(**note["cell"])
             yield Record(**note)
 
@@ -65,32 +66,75 @@ def keys(path: Path) -> dict[str, str]:
         return {note["key"]: note["status"] for note in json.loads(archive["notes"].tobytes())["records"]}
 
 
-def _put(arrays: dict[str, np.ndarray], name: str, answers: Rows) -> dict[str, str]:
-    """Adds the answers' arrays; returns the names under which they are found again."""
-    raw = answers.to_json()
-    if isinstance(answers, Steered):
-        arrays[name] = _bytes(raw)
-        return {"rows": name}
-    raw.pop("score")
-    text = json.dumps(raw, sort_keys=True)
-    rows = f"rows.{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-    arrays.setdefault(rows, _bytes(raw))
-    score = answers.score.astype(np.float32)
-    opposite = score.shape[2] == 2 and np.array_equal(score[..., 0], -score[..., 1])
-    arrays[name] = score[..., 1] if opposite else score
-    return {"rows": rows, "score": name}
+class _Writer:
+    """Arrays, and what records say of where theirs are."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self.stacks: dict[str, list[np.ndarray]] = {}  # scores of the same rows and shape, [draws, n, ...] each
+        self.shared: dict[str, int] = {}  # text -> its place
+
+    def note(self, record: Record) -> dict[str, Any]:
+        note = {f: getattr(record, f) for f in record.__dataclass_fields__ if f not in _KINDS}
+        note["cell"] = {f: getattr(record.cell, f) for f in record.cell.__dataclass_fields__}
+        note |= {name: self._share(note[name]) for name in _SHARED}
+        note["cell"] |= {name: self._share(note["cell"][name]) for name in _MADE_OF}
+        for kind in _KINDS:
+            answers: Rows | None = getattr(record, kind)
+            note[kind] = None if answers is None else self._put(f"{record.key[:16]}.{kind}", answers)
+        return note
+
+    def _share(self, value: Any) -> int:
+        return self.shared.setdefault(_text(value), len(self.shared))
+
+    def _put(self, name: str, answers: Rows) -> dict[str, Any]:
+        """Adds the answers' arrays; returns where they are found again."""
+        if isinstance(answers, Steered):
+            self.arrays[name] = _bytes(answers.to_json())
+            return {"rows": name}
+        raw = {k: v for k, v in replace(answers, score=answers.score[:0]).to_json().items() if k != "score"}
+        rows = f"rows.{hashlib.sha256(_text(raw).encode()).hexdigest()[:16]}"
+        self.arrays.setdefault(rows, _bytes(raw))
+        score = answers.score.astype(np.float32)
+        opposite = score.shape[2] == 2 and np.array_equal(score[..., 0], -score[..., 1])
+        stack = self.stacks.setdefault(f"{rows}.{'one' if opposite else score.shape[2]}", [])
+        begin = sum(map(len, stack))
+        stack.append(score[..., 1] if opposite else score)
+        return {
+            "rows": rows,
+            "score": f"{rows}.{'one' if opposite else score.shape[2]}",
+            "at": [begin, begin + len(score)],
+        }
 
 
-def _get(archive: Any, where: dict[str, str], rows: dict[str, dict[str, Any]]) -> Rows:
-    if "score" not in where:
-        return Steered.from_json(json.loads(archive[where["rows"]].tobytes()))
-    if where["rows"] not in rows:
-        rows[where["rows"]] = json.loads(archive[where["rows"]].tobytes())
-    score = archive[where["score"]].astype(float)
-    if score.ndim == 2:
-        score = np.stack([-score, score], axis=2)
-    return Answers.from_json({**rows[where["rows"]], "score": score})
+class _Reader:
+    """Rows of an archive; those that records share are parsed once, and one object for all."""
+
+    def __init__(self, archive: Any) -> None:
+        self.archive = archive
+        self.known: dict[str, Answers] = {}
+        self.stacks: dict[str, np.ndarray] = {}
+
+    def rows(self, where: dict[str, Any]) -> Rows:
+        if "score" not in where:
+            return Steered.from_json(json.loads(self.archive[where["rows"]].tobytes()))
+        if where["rows"] not in self.known:
+            raw = json.loads(self.archive[where["rows"]].tobytes())
+            self.known[where["rows"]] = Answers.from_json({**raw, "score": np.zeros((0, len(raw["id"]), 0))})
+        return replace(self.known[where["rows"]], score=self._score(where))
+
+    def _score(self, where: dict[str, Any]) -> np.ndarray:
+        name = where["score"]
+        if name not in self.stacks:
+            found = self.archive[name].astype(float)
+            self.stacks[name] = found if found.ndim == 3 else np.stack([-found, found], axis=2)
+        stack = self.stacks[name]
+        return stack[slice(*where["at"])] if "at" in where else self.stacks.pop(name)
 
 
 def _bytes(value: Any) -> np.ndarray:
-    return np.frombuffer(json.dumps(value, sort_keys=True, allow_nan=False).encode(), dtype=np.uint8)
+    return np.frombuffer(_text(value).encode(), dtype=np.uint8)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, allow_nan=False)

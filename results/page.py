@@ -20,13 +20,13 @@ from markupsafe import Markup
 
 from results import samples
 from results.charts import FRAME, Point, frontier, scatter, steps
-from results.leaderboard import CHANCE, VERSUS, Score, Table, at_floor, floor_of
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.record import Record, Steered, canonical
 from results.render import against_control, what_intervals_say
 from results.standing import standings
 from results.stats import FEWEST_GROUPS
+from results.table import CHANCE, VERSUS, Score, Table, at_floor, floor_of
 from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
 
 ANSWERS = 5  # of a steered contender that its detail view shows
@@ -281,10 +281,10 @@ def _answers(records: Sequence[Record]) -> list[dict[str, str]]:
 
 def _task(t: Table, board: str, task: str) -> dict[str, Any]:
     """What a task is, where it comes from, and what cleaning removed."""
-    r = next(r for (of, _), found in t.records.items() if of == task for r in found if r.status == "ok")
+    r = next(r for c in t.contenders for r in t.records.get((task, c), ()) if r.status == "ok")
     brief = r.cell.task.get("params", {}).get("brief") or {}
-    shown = next(s for s in t.scores if s.task == task)
-    own = [s for s in t.scores if s.task == task and s.metric == t.main]
+    shown = t.on(task)[0]
+    own = [s for s in t.on(task) if s.metric == t.main]
     best = {side: max((s for s in own if s.family == side), key=lambda s: s.estimate.value, default=None)
             for side in ("method", "baseline", "control")}  # fmt: skip
     return {

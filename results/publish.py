@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from results.latex import latex
-from results.leaderboard import Table
 from results.page import html
 from results.render import as_csv, as_json, as_markdown, verdicts_as_csv
+from results.table import Table
 from results.verdicts import Margins
 
 SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}

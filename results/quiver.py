@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from results.leaderboard import Table
 from results.stats import difference
+from results.table import Table
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,10 @@ def pool(table: Table) -> tuple[str, ...]:
 
 def quivers(table: Table) -> list[Quiver]:
     """Each complete method added to the complete baselines by itself, then all of them."""
+    return table.once("quivers", lambda: _quivers(table))
+
+
+def _quivers(table: Table) -> list[Quiver]:
     arrows, methods = pool(table), table.complete_ones("method")
     if not arrows:
         return []
@@ -49,7 +53,7 @@ def quiver(table: Table, arrows: Sequence[str], added: Sequence[str]) -> Quiver:
     picked = cells = 0
     for task in table.tasks:
         scores = []
-        for seed in sorted({seed for of, _, seed in table.cells if of == task}):
+        for seed in table.seeds(task):
             old, new = (_choice(table, task, seed, names) for names in (arrows, [*arrows, *added]))
             scores.append([table.cells[task, name, seed][1] for name in (old, new)])
             picked += new in added

@@ -41,22 +41,19 @@ class Ranked:
 
     def by_row(self, values: np.ndarray) -> np.ndarray:
         """Values in the order of the ranks, put back in the order of the rows."""
-        found = np.empty_like(values)
-        np.put_along_axis(found, self.order, values, axis=1)
+        found = np.empty(values.shape)
+        found.ravel()[_flat(self.order)] = values
         return found
 
 
 def ranked(positive: np.ndarray, margin: np.ndarray) -> Ranked:
     """positive [n] bool, margin [R, n]."""
-    order = np.argsort(-margin, axis=1, kind="stable")
+    order = np.argsort(-margin, axis=1)
     mine = positive[order]
     places = np.broadcast_to(np.arange(margin.shape[1]), margin.shape)
-    falls = np.diff(np.take_along_axis(margin, order, 1), axis=1) < 0
-    edge = np.ones((len(margin), 1), dtype=bool)
-    first = np.maximum.accumulate(np.where(np.c_[edge, falls], places, 0), axis=1)
-    last = np.minimum.accumulate(np.where(np.c_[falls, edge], places, places[:, -1:])[:, ::-1], axis=1)[:, ::-1]
-    hits, alarms = (np.take_along_axis(np.cumsum(which, axis=1), last, 1) for which in (mine, ~mine))
-    return Ranked(order, mine, first, last, hits, alarms)
+    first, last = _ties(np.diff(_along(margin, order), axis=1) < 0, places)
+    hits = _along(np.cumsum(mine, axis=1), last)
+    return Ranked(order, mine, first, last, hits, last + 1 - hits)
 
 
 def auroc(r: Ranked) -> Measure:
@@ -116,14 +113,34 @@ def by_class(truth: np.ndarray, score: np.ndarray) -> list[Ranked]:
     return [ranked(truth == c, score[..., c]) for c in range(score.shape[2])]
 
 
+def _ties(falls: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the tie of each place begins and ends, from whether the next place lies below, [R, n - 1]."""
+    if falls.all():
+        return places, places
+    edge = np.ones((len(falls), 1), dtype=bool)
+    first = np.maximum.accumulate(np.where(np.c_[edge, falls], places, 0), axis=1)
+    last = np.minimum.accumulate(np.where(np.c_[falls, edge], places, places[:, -1:])[:, ::-1], axis=1)[:, ::-1]
+    return first, last
+
+
+def _flat(places: np.ndarray) -> np.ndarray:
+    """Places within rows [R, k], as places in the whole of n a row where k is n."""
+    return np.asarray(places + (np.arange(len(places)) * places.shape[1])[:, None])
+
+
+def _along(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """np.take_along_axis of [R, n] and [R, n], in a third of the time."""
+    return np.asarray(values.ravel().take(_flat(places)))
+
+
 def _before(counts: np.ndarray, first: np.ndarray) -> np.ndarray:
     """What stands above the tie of each place, [R, n]."""
-    return np.where(first > 0, np.take_along_axis(counts, np.maximum(first - 1, 0), 1), 0)
+    return np.where(first > 0, _along(counts, np.maximum(first - 1, 0)), 0)
 
 
 def _from(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Sums from the beginning of each place's tie to the end, [R, n]."""
-    return np.take_along_axis(np.cumsum(values[:, ::-1], axis=1)[:, ::-1], first, 1)
+    return _along(np.cumsum(values[:, ::-1], axis=1)[:, ::-1], first)
 
 
 def _read_off(r: Ranked, rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,11 +8,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from results.leaderboard import FIELDS, VERSUS, Board, Score, Table, at_floor
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
 from results.steering import ANSWERS, KNOWN
+from results.table import FIELDS, VERSUS, Board, Score, Table, at_floor
 from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
 
 VERDICT_FIELDS = (

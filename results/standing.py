@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata, wilcoxon
 
-from results.leaderboard import Table, floor_of
 from results.stats import by_family, holm
+from results.table import Table, floor_of
 
 ALPHA = 0.05
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95
 FEWEST_GROUPS = 20
@@ -45,15 +45,17 @@ class Clusters:
     def sums(self, influence: np.ndarray) -> np.ndarray:
         """Influences of rows [..., n] added within groups, [..., G]."""
         flat = influence.reshape(-1, influence.shape[-1])
-        found = np.stack([np.bincount(self.of_row, row, self.count) for row in flat])
+        places = self.of_row + (np.arange(len(flat)) * self.count)[:, None]
+        found = np.bincount(places.ravel(), flat.ravel(), self.count * len(flat))
         return found.reshape(*influence.shape[:-1], self.count)
 
-    def variance(self, influence: np.ndarray) -> float:
-        """Of a metric whose groups have these influences [G]: groups are drawn anew within each stratum."""
-        total = 0.0
-        for stratum in np.unique(self.stratum):
-            mine = influence[self.stratum == stratum]
-            total += float(mine.var(ddof=1)) * len(mine) if len(mine) > 1 else 0.0
+    def variance(self, influence: np.ndarray) -> np.ndarray:
+        """Of metrics whose groups have these influences [..., G]: groups are drawn anew within each stratum."""
+        total = np.zeros(influence.shape[:-1])
+        for stratum in range(int(self.stratum.max()) + 1):
+            mine = influence[..., self.stratum == stratum]
+            if mine.shape[-1] > 1:
+                total = total + mine.var(axis=-1, ddof=1) * mine.shape[-1]
         return total
 
 
@@ -75,13 +77,24 @@ def over_seeds(
     influences and the seeds' own variance / S are added; degrees of freedom by Welch-Satterthwaite. No interval where
     an influence is not known.
     """
-    mean = float(values.mean())
-    if among.count < 2 or not np.isfinite(influence).all():
-        return Estimate(mean, None, None, None, np.inf)
-    examples = among.variance(influence.mean(0))
-    seeds = float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0
-    freedom = _welch([(examples, np.inf), (seeds, len(values) - 1)])
-    return _estimate(mean, examples + seeds, freedom, most, least)
+    return each_over_seeds(values[None], influence[None], among, [most], least)[0]
+
+
+def each_over_seeds(
+    values: np.ndarray, influence: np.ndarray, among: Clusters, most: Sequence[float], least: float = 0.0
+) -> list[Estimate]:
+    """The same of several metrics of the same rows: values [M, S], influence [M, S, G], `most` of each."""
+    means, seeds = values.mean(1), values.shape[1]
+    known = np.isfinite(influence).all((1, 2)) & (among.count > 1)
+    of_examples = among.variance(influence.mean(1))
+    of_seeds = values.var(axis=1, ddof=1) / seeds if seeds > 1 else np.zeros(len(values))
+    each = zip(means.tolist(), of_examples.tolist(), of_seeds.tolist(), most, known, strict=True)
+    return [
+        _estimate(mean, a + b, _welch([(a, np.inf), (b, seeds - 1)]), top, least)
+        if tells
+        else Estimate(mean, None, None, None, np.inf)
+        for mean, a, b, top, tells in each
+    ]
 
 
 def over_parts(values: np.ndarray, most: float = 1.0, least: float = 0.0) -> Estimate:
@@ -174,7 +187,7 @@ def above(e: Estimate, margin: float = 0.0) -> float:
         return 1.0
     if e.variance == 0:
         return 0.0 if e.value > margin else 1.0
-    return float(stats.t.sf((e.value - margin) / e.variance**0.5, e.freedom))
+    return float(special.stdtr(e.freedom, -(e.value - margin) / e.variance**0.5))
 
 
 def below(e: Estimate, margin: float = 0.0) -> float:
@@ -200,7 +213,7 @@ def detectable(e: Estimate, alpha: float = (1 - LEVEL) / 2, power: float = 0.8) 
     """The smallest true difference that a one-sided test at alpha would find with this power."""
     if e.variance is None:
         return None
-    return float((stats.t.ppf(1 - alpha, e.freedom) + stats.t.ppf(power, e.freedom)) * e.variance**0.5)
+    return float((special.stdtrit(e.freedom, 1 - alpha) + special.stdtrit(e.freedom, power)) * e.variance**0.5)
 
 
 def sign_flip(values: np.ndarray) -> float:
@@ -224,5 +237,5 @@ def _welch(terms: Sequence[tuple[float, float]]) -> float:
 
 
 def _estimate(mean: float, variance: float, freedom: float, most: float = 1.0, least: float = 0.0) -> Estimate:
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom)) * variance**0.5
+    half = float(special.stdtrit(freedom, 0.5 + LEVEL / 2)) * variance**0.5
     return Estimate(mean, max(mean - half, least), min(mean + half, most), variance, freedom)

@@ -24,7 +24,6 @@ from functools import partial
 import numpy as np
 from scipy.stats import rankdata
 
-from results.leaderboard import VERSUS, Table
 from results.quiver import pool
 from results.stats import (
     FEWEST_FAMILIES,
@@ -41,6 +40,7 @@ from results.stats import (
     over_families,
     sign_flip,
 )
+from results.table import VERSUS, Table
 
 WORDS = BEATS, TIES, LOSES, INCONCLUSIVE, TOO_FEW, VOID = (
     "beats", "ties", "loses", "inconclusive", "too few", "void",
@@ -97,9 +97,14 @@ def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = 
     equal_access: a method meets those baselines alone that use nothing that it does not.
     """
     margins = margins or Margins()
+    return table.once(("verdicts", margins, equal_access), lambda: _verdicts(table, margins, equal_access))
+
+
+def _verdicts(table: Table, margins: Margins, equal_access: bool) -> list[Verdict]:
     found = _overall(table, margins, equal_access)
+    complete = [c for c in table.contenders if table.complete(c)]
     for task in table.tasks:
-        mine = [each for (of, c), each in table.measured.items() if of == task and table.complete(c)]
+        mine = [each for c in complete if (each := table.measured.get((task, c))) is not None]
         counted = (
             (min((each.groups for each in mine), default=0), FEWEST_GROUPS, "groups"),
             (min((each.among.rarest for each in mine if each.among), default=FEWEST_OF_CLASS), FEWEST_OF_CLASS, RARER),
@@ -107,22 +112,31 @@ def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = 
         )
         few = ", ".join(f"{n} {what}" for n, least, what in counted if n < least)
         gap = partial(table.gap, task)
-        compared = _compared(table, gap, [other for other in table.tasks if other != task], equal_access)
+        compared = _compared(table, gap, task, equal_access)
         found += _judged(task, compared, margins.task, few)
     return found
 
 
-def opponent(table: Table, arrows: Sequence[str], tasks: Sequence[str]) -> str | None:
-    """The baseline with the best mean rank out of fold on some tasks; of equals the first by name.
+def opponents(table: Table, arrows: Sequence[str]) -> dict[str, str]:
+    """For each task the baseline with the best mean rank out of fold on the others, for `all` that on all; of equals
+    the first by name.
 
     Without a task to go by, the contender that everything is laid beside, where it is in the pool.
     """
     if not arrows:
-        return None
-    if not tasks:
-        return VERSUS[table.board.track] if VERSUS[table.board.track] in arrows else None
-    ranks = np.array([rankdata([-_known(table.dev(task, name)) for name in arrows]) for task in tasks])
-    return min(zip(ranks.mean(0).tolist(), arrows, strict=True))[1]
+        return {}
+    dev = np.array([[_known(table.dev(task, name)) for name in arrows] for task in table.tasks])
+    ranks = rankdata(-dev, axis=1)
+    found = {ALL: min(zip(ranks.sum(0).tolist(), arrows, strict=True))[1]}
+    if len(ranks) == 1:
+        beside = VERSUS[table.board.track]
+        return found | ({table.tasks[0]: beside} if beside in arrows else {})
+    others = ranks.sum(0) - ranks  # halves add up exactly, so equals stay equals
+    return found | {t: min(zip(r, arrows, strict=True))[1] for t, r in zip(table.tasks, others.tolist(), strict=True)}
+
+
+def _opponent(table: Table, arrows: tuple[str, ...], task: str) -> str | None:
+    return table.once(("opponents", arrows), lambda: opponents(table, arrows)).get(task)
 
 
 def _known(value: float) -> float:
@@ -143,13 +157,13 @@ def _over_tasks(table: Table) -> Gap:
     return gap
 
 
-def _compared(table: Table, gap: Gap, others: Sequence[str], equal_access: bool) -> list[_Compared]:
-    found = []
+def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Compared]:
+    found, every = [], pool(table)
     for method in table.complete_ones("method"):
-        arrows = pool(table)
+        arrows = every
         if equal_access:
             arrows = tuple(b for b in arrows if set(table.access[b]) <= set(table.access[method]))
-        rival = opponent(table, arrows, others)
+        rival = _opponent(table, arrows, task)
         gaps = {b: e for b in arrows if (e := gap(method, b)) is not None}
         if rival is None or len(gaps) < len(arrows):
             continue
@@ -197,7 +211,7 @@ def _overall(table: Table, margins: Margins, equal_access: bool) -> list[Verdict
         return []
     families = len(set(table.families.values()))
     if families >= FEWEST_FAMILIES:
-        compared = _compared(table, _over_tasks(table), table.tasks, equal_access)
+        compared = _compared(table, _over_tasks(table), ALL, equal_access)
         return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, margins.suite, "")]
     arrows, methods = pool(table), table.complete_ones("method")
     note = f"{families} task families"

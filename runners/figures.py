@@ -10,7 +10,7 @@ from typing import Any
 
 from arena.contract import FairfightError
 from results import leaderboard
-from results.leaderboard import Table
+from results.table import Table
 from runners.compose import composed
 from runners.leaderboard import selected
 

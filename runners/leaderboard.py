@@ -9,10 +9,10 @@ from typing import Any
 
 from arena.contract import FairfightError
 from results import leaderboard, publish, render
-from results.leaderboard import Table
 from results.record import Record, Steered
 from results.samples import samples
 from results.store import Store
+from results.table import Table
 from results.verdicts import Margins
 from runners.compose import composed
 

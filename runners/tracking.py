@@ -141,7 +141,7 @@ def summary(record: Record) -> dict[str, Any]:
     untuned = f"untuned/{measures.MAIN[track]}"
     values: dict[str, Any] = dict.fromkeys([*measures.NAMES[track], untuned, "dev_score"])
     if record.test and record.dev:
-        values |= {name: _mean(value) for name, value in measures.by_part(record).items()}
+        values |= {name: _mean(value) for name, value in measures.by_part([record]).items()}
     if record.untuned:
         values[untuned] = measures.main(record.untuned)
     values["dev_score"] = record.dev_score

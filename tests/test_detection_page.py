@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from results import leaderboard
-from results.leaderboard import Table
 from results.store import Store
+from results.table import Table
 
 ROOT = Path(__file__).parents[1]
 STORES = [ROOT / "results" / "published" / name for name in ("axbench", "axbench_others")]

@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from results import leaderboard
-from results.leaderboard import Table
 from results.samples import samples
 from results.steering import DAMAGE, PARTS
 from results.store import Store
+from results.table import Table, at_floor
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "results" / "published" / "axbench"
@@ -82,7 +82,7 @@ def test_the_sentences(table: Table) -> None:
 
 
 def test_prompting_is_at_the_floor_as_the_leaderboard_says(table: Table) -> None:
-    assert leaderboard.at_floor(table) == list(table.tasks)
+    assert at_floor(table) == list(table.tasks)
     assert "Prompting is at the floor here, so that nothing is claimed against it." in PAGE.read_text()
 
 

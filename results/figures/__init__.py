@@ -18,7 +18,7 @@ from types import ModuleType
 import matplotlib.pyplot as plt
 
 from results.figures.style import RC, Drawn, NothingToDrawError, heading
-from results.leaderboard import Table
+from results.table import Table
 
 MAIN = "main"  # as a metric: the one that ranks the board
 _OTHERS = frozenset({"style"})

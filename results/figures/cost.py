@@ -17,7 +17,7 @@ from results.figures.style import (
     refuse_lower,
     scope,
 )
-from results.leaderboard import Table
+from results.table import Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from results.figures.style import STYLE, TITLES, Drawn, NothingToDrawError, legend, means, name_points, named, scope
-from results.leaderboard import Table
+from results.table import Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:

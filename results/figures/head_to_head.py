@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from results.figures.style import TITLES, Drawn, NothingToDrawError, floor_line, refuse_lower
-from results.leaderboard import VERSUS, Table
+from results.table import VERSUS, Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:

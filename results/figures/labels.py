@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from results.figures.style import LINES, TITLES, Drawn, NothingToDrawError, floor_line, name_points, named
-from results.leaderboard import Table
+from results.table import Table
 
 SEVERAL = True
 PROTOCOL = "fairfight"  # regimes of other protocols split in ways of their own

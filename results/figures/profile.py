@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from results.figures.style import LINES, TITLES, Drawn, NothingToDrawError, name_points, named
-from results.leaderboard import Table
 from results.standing import known
+from results.table import Table
 
 MOST = 10  # contenders that one figure shows
 STEPS = 101

@@ -8,8 +8,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from results.figures.style import TITLES, Drawn, NothingToDrawError
-from results.leaderboard import Table
 from results.quiver import quivers
+from results.table import Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 
 from results.figures.style import STYLE, Drawn, NothingToDrawError
-from results.leaderboard import Table
 from results.standing import alike, known, mean_ranks
+from results.table import Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:

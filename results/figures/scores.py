@@ -9,7 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 
 from results.figures.style import FLOOR, STYLE, TITLES, Drawn, NothingToDrawError, floor_line, legend, numbers, scope
-from results.leaderboard import Score, Table, most
+from results.measures import most
+from results.table import Score, Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 
 from results.figures.style import TITLES, Drawn, NothingToDrawError
-from results.leaderboard import Table
 from results.standing import Spread, spread
+from results.table import Table
 
 COLOURS = {"task": "#0072B2", "seed": "#D55E00", "example": "#009E73"}
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from results.leaderboard import Score, Table
+from results.table import Score, Table
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; a marker besides, for grey printing.
 STYLE: dict[str, dict[str, Any]] = {

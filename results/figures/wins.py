@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 
 from results.figures.style import Drawn, NothingToDrawError
-from results.leaderboard import Table
+from results.table import Table
 from results.verdicts import ALL, WORDS, Margins, verdicts
 
 COLOURS = dict(zip(WORDS, ("#009E73", "#56B4E9", "#D55E00", "#BBBBBB", "#E5E5E5", "#CC79A7"), strict=True))

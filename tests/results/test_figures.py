@@ -16,10 +16,10 @@ from matplotlib.text import Annotation
 
 from results import figures, leaderboard
 from results.figures import labels, layers
-from results.leaderboard import Table
 from results.quiver import quivers
 from results.record import Record
 from results.standing import alike, complete, known, mean_ranks, spread, standings
+from results.table import Table
 from results.verdicts import ALL, verdicts
 from runners.compose import options, raw
 from runners.figures import drawn

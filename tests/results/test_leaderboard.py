@@ -15,6 +15,7 @@ from scipy import stats
 from results import figures, leaderboard, publish, render
 from results.metrics import METRICS
 from results.record import Record
+from results.table import at_floor
 from tests.results.test_record import CELL, record
 
 DRAWN = ("scores", "cost")  # every other kind is drawn in `test_figures.py`
@@ -156,10 +157,10 @@ def test_a_task_where_prompting_is_at_the_floor_is_named() -> None:
         made.append(replace(asked, about={**asked.about, "access": ["description", "logprobs", "labels"]}))
         made.append(record(cell, "strong", 2.0))
     (table,) = leaderboard.build(made)
-    assert leaderboard.at_floor(table) == ["cola"]
+    assert at_floor(table) == ["cola"]
     assert "Prompt at floor (no claim is made against prompting there): cola." in render.as_markdown([table])
     (unasked,) = leaderboard.build([record(contender="strong", value=0.0)])
-    assert leaderboard.at_floor(unasked) == []
+    assert at_floor(unasked) == []
 
 
 def test_every_contender_is_laid_beside_one() -> None:

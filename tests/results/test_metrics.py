@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn import metrics as sk
 
 from results import ranking
-from results.calibration import threshold
+from results.calibration import thresholds
 from results.metrics import METRICS, answered, auroc, evaluate
 from results.ranking import by_class, macro
 from results.record import Answers
@@ -49,8 +50,8 @@ def test_without_a_class_it_is_no_number() -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_decisions_and_probabilities(classes: int) -> None:
     test, dev = answers(300, classes), answers(200, classes, seed=1)
-    got = {k: v.value[0] for k, v in evaluate(test, dev).items()}
-    a = answered(test, dev)
+    got = {k: v.value[0] for k, v in evaluate([test], [dev]).items()}
+    a = answered([test], [dev])
     average = "binary" if classes == 2 else "macro"
     assert got["accuracy"] == pytest.approx(sk.accuracy_score(a.truth, a.decision["accuracy"][0]))
     assert got["f1"] == pytest.approx(sk.f1_score(a.truth, a.decision["f1"][0], average=average))
@@ -72,9 +73,23 @@ def test_ece_of_a_calibrated_and_of_an_overconfident_answer() -> None:
     score = np.stack([np.zeros(n), logits], 1)[None]
     sure = np.stack([np.zeros(n), 10 * logits], 1)[None]
     make = lambda s: Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), truth, s)  # noqa: E731
-    assert evaluate(make(score), make(score))["ece"].value[0] < 0.02
-    assert evaluate(make(sure), make(sure))["ece"].value[0] < 0.02  # calibration undoes the scale
-    assert evaluate(make(sure), make(score))["ece"].value[0] > 0.1  # unless dev answers lacked it
+    assert evaluate([make(score)], [make(score)])["ece"].value[0] < 0.02
+    assert evaluate([make(sure)], [make(sure)])["ece"].value[0] < 0.02  # calibration undoes the scale
+    assert evaluate([make(sure)], [make(score)])["ece"].value[0] > 0.1  # unless dev answers lacked it
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_contenders_measured_together_are_as_each_alone(classes: int) -> None:
+    """Of any number of draws, chosen on other out-of-fold rows, tied or not."""
+    strata = ("a", "hard negative", "a") * 20
+    tests = [answers(60, classes, seed, ties=seed == 2, draws=1 + seed) for seed in range(4)]
+    tests = [replace(t, truth=tests[0].truth, stratum=strata) for t in tests]
+    devs = [answers(40, classes, seed=9 + seed % 2, draws=1 + seed) for seed in range(4)]
+    together = evaluate(tests, devs)
+    for k, (test, dev) in enumerate(zip(tests, devs, strict=True)):
+        for metric, alone in evaluate([test], [dev]).items():
+            np.testing.assert_allclose(together[metric].value[k], alone.value[0], rtol=1e-9)
+            np.testing.assert_allclose(together[metric].influence[k], alone.influence[0], atol=1e-12)
 
 
 def test_thresholds_never_look_at_the_test() -> None:
@@ -82,7 +97,7 @@ def test_thresholds_never_look_at_the_test() -> None:
     flipped = Answers(test.part, test.id, test.group, 1 - test.truth, test.score)
     for metric in ("accuracy", "f1", "balanced_accuracy"):
         np.testing.assert_array_equal(
-            answered(test, dev).decision[metric][0], answered(flipped, dev).decision[metric][0]
+            answered([test], [dev]).decision[metric][0], answered([flipped], [dev]).decision[metric][0]
         )
 
 
@@ -90,7 +105,7 @@ def test_the_threshold_is_the_best_out_of_fold() -> None:
     dev = answers(200, seed=1)
     gap = dev.score[0][:, 1] - dev.score[0][:, 0]
     best = max(np.mean((gap > cut) == dev.truth) for cut in [*gap, gap.min() - 1])
-    own = answered(dev, dev).decision["accuracy"][0]
+    own = answered([dev], [dev]).decision["accuracy"][0]
     assert np.mean(own == dev.truth) == pytest.approx(best)
 
 
@@ -102,13 +117,13 @@ def test_calibration_is_a_logistic_regression(classes: int) -> None:
     raw = [np.diff(a.score[0], axis=1) if classes == 2 else a.score[0] for a in (dev, test)]
     fit, asked = ((x - raw[0].mean(0)) / raw[0].std(0) for x in raw)
     theirs = LogisticRegression(C=100, tol=1e-8, max_iter=5000).fit(fit, dev.truth)
-    np.testing.assert_allclose(answered(test, dev).probability[0], theirs.predict_proba(asked), atol=5e-3)
+    np.testing.assert_allclose(answered([test], [dev]).probability[0], theirs.predict_proba(asked), atol=5e-3)
 
 
 def test_constant_scores_are_chance_not_an_error() -> None:
     n = 40
     constant = Answers(("t",) * n, tuple(map(str, range(n))), np.arange(n), np.arange(n) % 4 // 3, np.ones((1, n, 2)))
-    got = {k: v.value[0] for k, v in evaluate(constant, constant).items()}
+    got = {k: v.value[0] for k, v in evaluate([constant], [constant]).items()}
     assert got["auroc"] == 0.5
     assert got["accuracy"] == 0.75
     assert got["ece"] == pytest.approx(0, abs=1e-3)
@@ -117,7 +132,7 @@ def test_constant_scores_are_chance_not_an_error() -> None:
 def test_draws_are_averaged_as_metrics_not_as_scores() -> None:
     test, dev = answers(100, draws=5), answers(100, seed=1, draws=5)
     each = [auroc(test.truth, s) for s in test.score]
-    assert evaluate(test, dev)["auroc"].value[0] == pytest.approx(np.mean(each))
+    assert evaluate([test], [dev])["auroc"].value[0] == pytest.approx(np.mean(each))
     assert auroc(test.truth, test.score.mean(0)) > np.mean(each) + 0.05
 
 
@@ -152,11 +167,11 @@ def test_influence_is_what_a_copy_of_a_row_changes(metric: str, ties: bool, clas
     copies, n = 400, 30
     strata = ("a", "a", "hard negative", "a", "hard negative") * (n // 5)
     test, dev = answers(n, classes, ties=ties), answers(60, classes, seed=1)
-    found = evaluate(with_rows(test, np.arange(n), strata), dev)[metric]
+    found = evaluate([with_rows(test, np.arange(n), strata)], [dev])[metric]
     assert abs(found.influence.sum()) < 1e-9
     whole = np.tile(np.arange(n), copies)
     for row in (0, 1, 2, 11):
-        more = evaluate(with_rows(test, np.r_[whole, row], strata), dev)[metric].value[0]
+        more = evaluate([with_rows(test, np.r_[whole, row], strata)], [dev])[metric].value[0]
         assert (more - found.value[0]) * copies == pytest.approx(found.influence[0, row], abs=2e-3)
 
 
@@ -195,11 +210,11 @@ def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() ->
     test = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, score[None], None, names)
     clean = np.stack([1.0 - truth, truth.astype(float)], axis=1)
     dev = Answers(("p",) * 60, tuple(map(str, range(60))), np.arange(60), truth, clean[None])
-    assert evaluate(test, dev)["worst_group_accuracy"].value[0] == pytest.approx(3 / 15)
+    assert evaluate([test], [dev])["worst_group_accuracy"].value[0] == pytest.approx(3 / 15)
     without = Answers(test.part, test.id, test.group, truth, test.score)
-    assert np.isnan(evaluate(without, dev)["worst_group_accuracy"].value[0])
+    assert np.isnan(evaluate([without], [dev])["worst_group_accuracy"].value[0])
 
 
 def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
     truth = np.array([0, 1, 0, 1, 0, 1])
-    assert threshold("accuracy", np.arange(6) / 10, truth) == pytest.approx(0.25)  # of .05, .25, .45
+    assert thresholds(np.arange(6)[None] / 10, truth)["accuracy"] == pytest.approx([0.25])  # of .05, .25, .45

@@ -54,6 +54,17 @@ def test_what_goes_in_comes_out(tmp_path: Path) -> None:
     assert pack.keys(tmp_path / "p.npz")["f" * 64] == "failed"
 
 
+def test_packs_of_version_1_are_read() -> None:
+    back = {r.key: r for r in pack.read(Path(__file__).parent / "version_1.npz")}
+    assert back.keys() == {r.key for r in many()}
+    for r in many():
+        found = back[r.key].test
+        assert isinstance(r.test, Answers)
+        assert isinstance(found, Answers)
+        np.testing.assert_allclose(found.score, r.test.score, rtol=1e-6)
+        assert (back[r.key].cell, back[r.key].about, found.id) == (r.cell, r.about, r.test.id)
+
+
 def test_a_pack_is_the_same_twice_and_small(tmp_path: Path) -> None:
     pack.write(many(), tmp_path / "one.npz")
     pack.write(list(reversed(many())), tmp_path / "two.npz")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from results import leaderboard, render
-from results.leaderboard import Table
 from results.quiver import pool, quivers
 from results.record import Record
+from results.table import Table
 from tests.results.test_record import CELL, record
 
 Told = dict[str, tuple[float, float]]  # contender -> score out of fold, skill on test

@@ -32,7 +32,7 @@ def test_metrics_are_taken_within_parts() -> None:
     parts = [answers("a", seed=1), replace(shifted, score=np.add(shifted.score, [0, 50.0]))]
     both = joined(parts)
     expected = [roc_auc_score(p.truth, p.score[0, :, 1] - p.score[0, :, 0]) for p in parts]
-    assert by_part(both, both)["auroc"] == pytest.approx(expected)
+    assert by_part([both], [both])["auroc"][0] == pytest.approx(expected)
     assert mean_auroc(both) == pytest.approx(np.mean(expected))  # and not that of all rows in one heap
     assert abs(mean_auroc(both) - roc_auc_score(both.truth, both.score[0, :, 1] - both.score[0, :, 0])) > 0.05
     assert [p.part[0] for p in both.by_part()] == ["a", "b"]
@@ -44,13 +44,13 @@ def test_auroc_with_and_without_hard_negatives() -> None:
     parts = [answers("a", seed=1, hard=6), answers("b", seed=2)]
     both = joined(parts)
     easy = np.array([kind != HARD for kind in parts[0].stratum or ()])
-    found = by_part(both, both)
+    found = {name: values[0] for name, values in by_part([both], [both]).items()}
     score = parts[0].score[0, :, 1]
     assert found["auroc_without_hard_negatives"][0] == pytest.approx(roc_auc_score(parts[0].truth[easy], score[easy]))
     assert found["auroc_without_hard_negatives"][0] != found["auroc"][0]
     assert found["auroc_without_hard_negatives"][1] == found["auroc"][1]  # has none to leave out
     none = joined([answers("a"), answers("b")])
-    assert np.isnan(by_part(none, none)["auroc_without_hard_negatives"]).all()
+    assert np.isnan(by_part([none], [none])["auroc_without_hard_negatives"]).all()
 
 
 def test_intervals_are_over_parts() -> None:

@@ -15,7 +15,6 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
 from results import leaderboard, ranking, render
-from results.leaderboard import Table
 from results.record import Answers
 from results.stats import (
     Estimate,
@@ -29,7 +28,8 @@ from results.stats import (
     paired,
     sign_flip,
 )
-from results.verdicts import ALL, ALPHA, Margins, Verdict, opponent, sentence, verdicts
+from results.table import Table
+from results.verdicts import ALL, ALPHA, Margins, Verdict, opponents, sentence, verdicts
 from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
 
@@ -147,8 +147,9 @@ def test_the_opponent_is_chosen_out_of_fold_on_the_other_tasks() -> None:
     found = verdicts(table)
     # On task0 words is best on the two others; on task1 and task2 each has one of the others: the first by name.
     assert [only(found, "sae", task).opponent for task in table.tasks] == ["words", "probe", "probe"]
-    assert opponent(table, ("probe", "words"), []) is None
-    assert opponent(table, (), table.tasks) is None
+    assert opponents(table, ("probe", "words"))[ALL] == "words"
+    assert opponents(on_one(low), ("probe", "words")).keys() == {ALL}  # no task to go by, nor the one laid beside all
+    assert opponents(table, ()) == {}
 
 
 def test_equal_access_leaves_out_baselines_that_see_more() -> None:

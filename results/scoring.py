@@ -1,0 +1,156 @@
+"""What contenders reached on a task, over their seeds, and over all tasks of a board."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from results import measures
+from results.measures import MAIN, most
+from results.metrics import METRICS, evaluate
+from results.record import Answers, Record, Steered
+from results.stats import Clusters, Measured, clusters, each_over_seeds, over_parts, over_tasks
+from results.steering import ELSEWHERE
+from results.table import Board, Score
+
+Cells = Mapping[str, Sequence[Record]]  # contender -> its records with a result on one task, one for each seed
+
+
+@dataclass
+class Scored:
+    """Contenders on one task."""
+
+    scores: list[Score] = field(default_factory=list)
+    measured: dict[str, Measured] = field(default_factory=dict)  # contender -> the main metric, seed by seed
+    values: dict[tuple[str, int], float] = field(default_factory=dict)  # contender, seed -> the main metric
+
+
+def on_task(board: Board, task: str, cells: Cells) -> Scored:
+    """Every metric of every contender on one task. Test rows are the same for all, which are measured in one go."""
+    first = next(iter(cells.values()))[0]
+    assert first.test is not None
+    suite = isinstance(first.test, Steered) or len(set(first.test.part)) > 1
+    return _on_suite(board, task, cells) if suite else _on_rows(board, task, cells)
+
+
+def _on_rows(board: Board, task: str, cells: Cells) -> Scored:
+    found = Scored()
+    tests, devs = _answers([r for records in cells.values() for r in records])
+    among = clusters(tests[0].group, tests[0].truth)
+    measured = evaluate(tests, devs)
+    values = np.stack([measured[metric].value for metric in METRICS])
+    influence = np.stack([among.sums(measured[metric].influence) for metric in METRICS])
+    begin = 0
+    for contender, records in cells.items():
+        mine = slice(begin, begin := begin + len(records))
+        found.measured[contender] = _measured(records, values[:, mine], influence[:, mine], among)
+        found.scores += _scores(board, task, contender, records, values[:, mine], influence[:, mine], among)
+        found.values |= {(contender, r.cell.seed): v for r, v in _main(records, found.measured[contender])}
+    return found
+
+
+def _answers(records: Sequence[Record]) -> tuple[list[Answers], list[Answers]]:
+    both = [(r.test, r.dev) for r in records]
+    tests, devs = ([rows for rows in side if isinstance(rows, Answers)] for side in zip(*both, strict=True))
+    assert len(tests) == len(devs) == len(records)
+    return tests, devs
+
+
+def _main(records: Sequence[Record], measured: Measured) -> list[tuple[Record, float]]:
+    return list(zip(records, measured.values.tolist(), strict=True))
+
+
+def _measured(records: Sequence[Record], values: np.ndarray, influence: np.ndarray, among: Clusters) -> Measured:
+    """values [metrics, S], influence [metrics, S, G]: the main metric's."""
+    main = list(METRICS).index(MAIN["detect"])
+    return Measured(_seeds(records), values[main], among.count, influence[main].copy(), among)
+
+
+def _scores(
+    board: Board, task: str, contender: str, records: Sequence[Record], values: np.ndarray, influence: np.ndarray,
+    among: Clusters,
+) -> list[Score]:  # fmt: skip
+    """Of the metrics that have a number for every seed: not every task has subpopulations."""
+    known = np.isfinite(values).all(1)
+    names = [name for name, has in zip(METRICS, known, strict=True) if has]
+    estimates = each_over_seeds(values[known], influence[known], among, [most(name) for name in names])
+    assert records[0].test is not None
+    side, rows, spent = str(records[0].about["contender_family"]), len(records[0].test.id), _spent(records)
+    return [
+        Score(board, task, contender, side, name, estimate, len(records), rows, among.count, *spent)
+        for name, estimate in zip(names, estimates, strict=True)
+    ]
+
+
+def _on_suite(board: Board, task: str, cells: Cells) -> Scored:
+    """The same for a task of several parts: metrics within each part, the parts being the clusters."""
+    found = Scored()
+    parts = measures.by_part([r for records in cells.values() for r in records])
+    begin = 0
+    for contender, records in cells.items():
+        mine = slice(begin, begin := begin + len(records))
+        own = {metric: values[mine] for metric, values in parts.items()}
+        main = own[MAIN[board.track]]
+        known = int(np.isfinite(main).all(0).sum())
+        found.measured[contender] = Measured(_seeds(records), _known_mean(main), known, parts=main)
+        found.scores += _suite_scores(board, task, contender, records, own)
+        found.values |= {(contender, r.cell.seed): measures.main(r.test) for r in records if r.test is not None}
+    return found
+
+
+def _suite_scores(
+    board: Board, task: str, contender: str, records: Sequence[Record], parts: Mapping[str, np.ndarray]
+) -> list[Score]:
+    first, spent, scores = records[0], _spent(records), []
+    assert first.test is not None
+    for metric in measures.NAMES[board.track]:
+        values = parts[metric]
+        if metric in ELSEWHERE:  # older records lack it
+            values = values[np.isfinite(values).any(1)]
+        if board.track == "steer":  # of some parts the judge withholds what it cannot tell, for all contenders alike
+            values = values[:, np.isfinite(values).all(0)]
+        if not values.size or not np.isfinite(values).all():
+            continue  # not every task has subpopulations
+        scores.append(
+            Score(
+                board, task, contender, str(first.about["contender_family"]), metric, over_parts(values, most(metric)),
+                len(records), len(first.test.id), values.shape[1], *spent,
+            )
+        )  # fmt: skip
+    return scores
+
+
+def _known_mean(parts: np.ndarray) -> np.ndarray:
+    """Means over the parts [S, P] that every seed has, [S]; NaN where there are none."""
+    known = parts[:, np.isfinite(parts).all(0)]
+    return np.asarray(known.mean(1)) if known.size else np.full(len(parts), np.nan)
+
+
+def over_all(board: Board, contender: str, mine: Sequence[Score], families: Mapping[str, str]) -> list[Score]:
+    """A contender's means over the board's tasks; spend is summed over them."""
+    by_metric: dict[str, list[Score]] = {}
+    for score in mine:
+        by_metric.setdefault(score.metric, []).append(score)
+    tasks = len({score.task for score in mine})
+    return [
+        Score(
+            board, "all", contender, s[0].family, metric,
+            over_tasks([x.estimate for x in s], [families[x.task] for x in s], most(metric)),
+            min(x.seeds for x in s), sum(x.n for x in s), sum(x.groups for x in s),
+            sum(x.lm_tokens for x in s), sum(x.seconds for x in s),
+        )
+        for metric in measures.NAMES[board.track]
+        if len(s := by_metric.get(metric, [])) == tasks  # aggregates over different tasks are never in one column
+    ]  # fmt: skip
+
+
+def _seeds(records: Sequence[Record]) -> tuple[int, ...]:
+    return tuple(r.cell.seed for r in records)
+
+
+def _spent(records: Sequence[Record]) -> tuple[float, float]:
+    """LM tokens and seconds, means over the records."""
+    totals = [r.spent["total"] for r in records]
+    return sum(t["lm_tokens"] for t in totals) / len(totals), sum(t["seconds"] for t in totals) / len(totals)

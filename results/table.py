@@ -1,0 +1,208 @@
+"""What a leaderboard is made of: boards, scores, and the table of a board with what may be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from results.measures import MAIN
+from results.record import Record
+from results.stats import Estimate, Measured, difference, paired
+
+FIELDS = (
+    "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
+    "budget", "half", "groups", "lm_tokens", "seconds",
+)  # fmt: skip
+VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every contender is laid beside
+UNTOUCHED = "no_intervention"
+CHANCE = 0.5  # of the AUROC, whatever the classes' shares
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Board:
+    """What may be compared: cells that differ in task, contender and seed alone."""
+
+    track: str
+    regime: str
+    budget: str
+    model: str
+    half: str
+    judge: str = ""  # of what steered models say
+
+
+@dataclass(frozen=True)
+class Score:
+    """One contender on one task (or on all): a metric's estimate and what it took."""
+
+    board: Board
+    task: str
+    contender: str
+    family: str
+    metric: str
+    estimate: Estimate
+    seeds: int
+    n: int
+    groups: int
+    lm_tokens: float  # per cell: selection, fit and queries, as if standing alone
+    seconds: float
+
+    def row(self) -> dict[str, Any]:
+        b, e = self.board, self.estimate
+        values = (
+            b.track, self.task, b.regime, b.model, self.contender, self.family, self.metric, _round(e.value),
+            _round(e.low), _round(e.high), self.seeds, self.n, b.budget, b.half, self.groups,
+            round(self.lm_tokens, 1), round(self.seconds, 2),
+        )  # fmt: skip
+        return dict(zip(FIELDS, values, strict=True))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A board's scores, who is complete, and the cells that are missing or failed."""
+
+    board: Board
+    tasks: tuple[str, ...]
+    families: Mapping[str, str]  # of tasks
+    contenders: tuple[str, ...]  # complete ones by mean AUROC, then the others
+    coverage: Mapping[str, tuple[int, int]]  # cells that are ok, cells of the board
+    access: Mapping[str, tuple[str, ...]]
+    controls: Mapping[str, str | None]  # the matched control that a contender names
+    scores: tuple[Score, ...]
+    failures: tuple[str, ...]
+    cells: Mapping[tuple[str, str, int], tuple[float, float]]  # task, contender, seed -> score where chosen, on test
+    curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
+    measured: Mapping[tuple[str, str], Measured]  # task, contender -> the main metric, seed by seed
+    records: Mapping[tuple[str, str], tuple[Record, ...]]  # task, contender -> its cells, whatever became of them
+    known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
+
+    def complete(self, contender: str) -> bool:
+        have, of = self.coverage.get(contender, (0, 0))
+        return have == of > 0
+
+    def complete_ones(self, family: str) -> tuple[str, ...]:
+        """Contenders of a family that have every cell, by name: their rank on the test has no say."""
+        return tuple(c for c, of in sorted(self.sides.items()) if of == family and self.complete(c))
+
+    def control_of(self, method: str) -> str | None:
+        """The matched control, of the same dictionaries where there are several; None where cells of it are missing."""
+        named = self.controls.get(method)
+        labels = [f"{named}{''.join(method.partition(' [')[1:])}", named]
+        return next((label for label in labels if label in self.contenders and self.complete(label)), None)
+
+    def against(self, contender: str, other: str) -> tuple[float, float, float] | None:
+        """Mean score of a contender less that of another over the board's families (of a single suite: its concepts),
+        with a 95 % interval; None where one of them lacks cells."""
+        pairs = [(self.find(task, contender), self.find(task, other)) for task in self.tasks]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        whole = self.complete(contender) and self.complete(other)
+        if contender == other or not whole or len(both) < len(self.tasks):
+            return None
+        one, two = (self.measured[self.tasks[0], name] for name in (contender, other))
+        if len(self.tasks) == 1 and one.parts is not None and two.parts is not None:
+            known = np.isfinite(one.parts).all(0) & np.isfinite(two.parts).all(0)
+            mine, others = one.parts[:, known].mean(0), two.parts[:, known].mean(0)
+            return difference(mine, others, [str(concept) for concept in range(known.sum())])
+        return difference(
+            np.array([a.estimate.value for a, _ in both]),
+            np.array([b.estimate.value for _, b in both]),
+            [self.families[task] for task in self.tasks],
+        )
+
+    @cached_property
+    def sides(self) -> Mapping[str, str]:
+        """Contender -> method, baseline or control, of those that have a result."""
+        return {s.contender: s.family for s in self.scores}
+
+    @property
+    def main(self) -> str:
+        """The metric that ranks."""
+        return MAIN[self.board.track]
+
+    def find(self, task: str, contender: str, metric: str | None = None) -> Score | None:
+        """A contender's score on a task (`all`: the aggregate), by the main metric or another."""
+        return self._scores.get((task, contender, metric or self.main))
+
+    def gap(self, task: str, one: str, two: str) -> Estimate | None:
+        """The main metric of a contender less that of another on a task's test rows; None without a seed in common."""
+        return self.once(("gap", task, one, two), lambda: paired(self.measured[task, one], self.measured[task, two]))
+
+    def dev(self, task: str, contender: str) -> float:
+        """What the chosen trials reached where they were chosen, mean over seeds; NaN where nothing is known."""
+        return self._dev.get((task, contender), float("nan"))
+
+    @cached_property
+    def _scores(self) -> Mapping[tuple[str, str, str], Score]:
+        return {(s.task, s.contender, s.metric): s for s in self.scores}
+
+    def on(self, task: str) -> Sequence[Score]:
+        """Every contender's scores on a task, by every metric."""
+        return self._by_task.get(task, ())
+
+    def seeds(self, task: str) -> Sequence[int]:
+        """Those with which anybody answered a task."""
+        return self._seeds.get(task, ())
+
+    def once(self, what: Hashable, derive: Callable[[], T]) -> T:
+        """What follows from the table, derived the first time that anybody asks for it."""
+        if what not in self._derived:
+            self._derived[what] = derive()
+        return cast("T", self._derived[what])
+
+    @cached_property
+    def _derived(self) -> dict[Hashable, object]:
+        return {}
+
+    @cached_property
+    def _by_task(self) -> Mapping[str, list[Score]]:
+        found: dict[str, list[Score]] = {}
+        for score in self.scores:
+            found.setdefault(score.task, []).append(score)
+        return found
+
+    @cached_property
+    def _seeds(self) -> Mapping[str, list[int]]:
+        found: dict[str, set[int]] = {}
+        for task, _, seed in self.cells:
+            found.setdefault(task, set()).add(seed)
+        return {task: sorted(seeds) for task, seeds in found.items()}
+
+    @cached_property
+    def _dev(self) -> Mapping[tuple[str, str], float]:
+        values: dict[tuple[str, str], list[float]] = {}
+        for (task, contender, _), (dev, _) in self.cells.items():
+            values.setdefault((task, contender), []).append(dev)
+        return {where: float(np.mean(found)) for where, found in values.items()}
+
+
+def floor_of(t: Table, task: str) -> float:
+    """Chance, or in track `steer` what the model does by itself."""
+    if t.board.track != "steer":
+        return CHANCE
+    untouched = t.find(task, UNTOUCHED)
+    return untouched.estimate.value if untouched else 0.0
+
+
+def at_floor(t: Table) -> list[str]:
+    """Tasks that were prompted and where no prompting contender's interval lies above the floor: chance, or in track
+    `steer` what the model does by itself."""
+    prompting = [
+        c for c, access in t.access.items() if "description" in access and not {"internals", "gradients"} & set(access)
+    ]
+    found = []
+    for task in t.tasks:
+        asked = [s for c in prompting if (s := t.find(task, c)) is not None and s.family == "baseline"]
+        floor = floor_of(t, task)
+        if asked and all(s.estimate.low is None or s.estimate.low <= floor for s in asked):
+            found.append(task)
+    return found
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None or not np.isfinite(value) else round(float(value), 6)
