@@ -60,6 +60,7 @@ def _board(t: Table, name: str, versus: str, margins: Margins) -> dict[str, Any]
         "intervals": what_intervals_say(t) if t.tasks else "",
         "seeds": sorted({s.seeds for s in t.scores}),
         "tasks": [_task(t, name, task) for task in t.tasks],
+        "suites": [_suite(t, task) for task in t.tasks if len(t.parts(task)) > 1],
         "versus": versus,
         "beside": list(BESIDE[t.board.track].values()),
         "ranking": [_line(t, name, c, versus, found) for c in t.contenders],
@@ -127,9 +128,25 @@ def _heat(t: Table, task: str, s: Score | None) -> dict[str, Any]:
     """A cell of the heat map: how far from the floor to 1, in percent."""
     if s is None:
         return {"score": None, "share": 0}
-    floor = floor_of(t, task)
-    share = (s.estimate.value - floor) / max(1 - floor, 1e-9)
-    return {"score": s, "share": round(100 * float(np.clip(share, 0, 1)))}
+    return {"score": s, "share": _share(s.estimate.value, floor_of(t, task))}
+
+
+def _share(value: float, floor: float) -> int:
+    """How far a value is from the floor to 1, in percent; 0 where there is none."""
+    share = (value - floor) / max(1 - floor, 1e-9)
+    return round(100 * float(np.clip(share, 0, 1))) if np.isfinite(share) else 0
+
+
+def _suite(t: Table, task: str) -> dict[str, Any]:
+    """A heat map of a suite: each contender's score within each concept, mean over seeds."""
+    names, floor = t.parts(task), floor_of(t, task)
+    rows = []
+    for c in t.contenders:
+        found = t.measured.get((task, c))
+        if found is not None and found.parts is not None:
+            values = [float(v) for v in found.parts.mean(0)]
+            rows.append({"name": c, "side": t.sides[c], "cells": [(v, _share(v, floor)) for v in values]})
+    return {"task": task, "names": names, "rows": rows}
 
 
 def _headline(t: Table, found: Sequence[Verdict]) -> str:

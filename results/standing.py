@@ -23,7 +23,7 @@ class Standing:
 
     rank: mean over tasks, 1 is best. wins: the share of tasks and others that it is above, ties a half. improves: the
     chance that on a task, with a seed each, it is above the contender that all are laid beside (Agarwal et al. 2021).
-    normalised: mean of (score - floor) / (1 - floor).
+    normalised: mean of (score - floor) / (1 - floor). spread: where the scores' variance comes from.
     """
 
     contender: str
@@ -31,6 +31,7 @@ class Standing:
     wins: float
     improves: float | None
     normalised: float
+    spread: Spread | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def standings(table: Table, versus: str) -> list[Standing]:
             float((above[i].sum() - 0.5) / max(len(names) - 1, 1)),
             _improves(table, c, versus) if versus in names and c != versus else None,
             float(np.mean((scores[i] - floors) / np.maximum(1 - floors, 1e-9))),
+            spread(table, c),
         )
         for i, c in enumerate(names)
     ]
@@ -72,8 +74,7 @@ def complete(table: Table) -> list[str]:
 
 def known(table: Table) -> list[str]:
     """Tasks on which every complete contender has a score: of some a judge withholds all."""
-    names = complete(table)
-    return [task for task in table.tasks if all(np.isfinite(table.measured[task, c].values).all() for c in names)]
+    return table.once("known", lambda: _known(table, complete(table)))
 
 
 def mean_ranks(table: Table) -> dict[str, float]:
@@ -113,16 +114,20 @@ def spread(table: Table, contender: str) -> Spread | None:
     if any(len(m.values) < 2 for m in each):
         return None
     examples = [
-        m.among.variance(m.influence[seed])
+        variance
         for m in each
         if m.influence is not None and m.among is not None
-        for seed in range(len(m.values))
+        for variance in m.among.variance(m.influence)
     ]
     return Spread(
         float(np.std([m.values.mean() for m in each], ddof=1)),
         float(np.mean([m.values.var(ddof=1) for m in each]) ** 0.5),
         float(np.mean(examples) ** 0.5) if examples else float("nan"),
     )
+
+
+def _known(table: Table, names: Sequence[str]) -> list[str]:
+    return [task for task in table.tasks if all(np.isfinite(table.measured[task, c].values).all() for c in names)]
 
 
 def _improves(table: Table, one: str, two: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -51,12 +52,16 @@ class Clusters:
 
     def variance(self, influence: np.ndarray) -> np.ndarray:
         """Of metrics whose groups have these influences [..., G]: groups are drawn anew within each stratum."""
-        total = np.zeros(influence.shape[:-1])
-        for stratum in range(int(self.stratum.max()) + 1):
-            mine = influence[..., self.stratum == stratum]
-            if mine.shape[-1] > 1:
-                total = total + mine.var(axis=-1, ddof=1) * mine.shape[-1]
-        return total
+        sizes = self._holds.sum(0)
+        several = sizes > 1  # one group alone tells nothing of others
+        squares = influence**2 @ self._holds - (influence @ self._holds) ** 2 / sizes
+        each = squares * (sizes / np.maximum(sizes - 1, 1))
+        return np.asarray(each[..., several].clip(min=0).sum(-1))
+
+    @cached_property
+    def _holds(self) -> np.ndarray:
+        """[G, strata], 1 where a stratum holds a group."""
+        return np.asarray(np.eye(int(self.stratum.max()) + 1)[self.stratum])
 
 
 def clusters(group: np.ndarray, truth: np.ndarray) -> Clusters:
@@ -214,6 +219,15 @@ def detectable(e: Estimate, alpha: float = (1 - LEVEL) / 2, power: float = 0.8) 
     if e.variance is None:
         return None
     return float((special.stdtrit(e.freedom, 1 - alpha) + special.stdtrit(e.freedom, power)) * e.variance**0.5)
+
+
+def power(e: Estimate, effect: float, alpha: float = (1 - LEVEL) / 2) -> float | None:
+    """How often a one-sided test at alpha would find a true difference of `effect`."""
+    if e.variance is None:
+        return None
+    if e.variance == 0:
+        return 1.0
+    return float(special.stdtr(e.freedom, effect / e.variance**0.5 - special.stdtrit(e.freedom, 1 - alpha)))
 
 
 def sign_flip(values: np.ndarray) -> float:

@@ -145,6 +145,11 @@ class Table:
         """Every contender's scores on a task, by every metric."""
         return self._by_task.get(task, ())
 
+    def parts(self, task: str) -> tuple[str, ...]:
+        """The parts of a suite (its concepts), in the order of `measured`; of any other task its single one."""
+        tests = (r.test for c in self.contenders for r in self.records.get((task, c), ()))
+        return next((tuple(dict.fromkeys(test.part)) for test in tests if test is not None), ())
+
     def seeds(self, task: str) -> Sequence[int]:
         """Those with which anybody answered a task."""
         return self._seeds.get(task, ())

@@ -38,6 +38,7 @@ from results.stats import (
     equivalent,
     holm,
     over_families,
+    power,
     sign_flip,
 )
 from results.table import VERSUS, Table
@@ -72,6 +73,7 @@ class Verdict:
     p: float | None  # of standing above every baseline of the pool, adjusted (Holm)
     flip: float | None  # over tasks: p of the gap being 0 by permutation of the families' signs
     detectable: float | None  # the smallest true difference from the opponent that would be found, 4 times in 5
+    power: float | None  # how often a true difference of the margin would be found
     pool: tuple[str, ...]
     note: str = ""
 
@@ -191,7 +193,8 @@ def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str) -
         word, note = _word(c, gap, p, q, margin)
         if few:
             word, note = TOO_FEW, few
-        found.append(Verdict(task, c.method, word, c.opponent, gap, c.beside, p, None, detectable(gap), c.pool, note))
+        able = detectable(gap), power(gap, margin)
+        found.append(Verdict(task, c.method, word, c.opponent, gap, c.beside, p, None, *able, c.pool, note))
     return found
 
 
@@ -215,7 +218,7 @@ def _overall(table: Table, margins: Margins, equal_access: bool) -> list[Verdict
         return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, margins.suite, "")]
     arrows, methods = pool(table), table.complete_ones("method")
     note = f"{families} task families"
-    return [Verdict(ALL, m, TOO_FEW, None, None, None, None, None, None, arrows, note) for m in methods if arrows]
+    return [Verdict(ALL, m, TOO_FEW, None, None, None, None, None, None, None, arrows, note) for m in methods if arrows]
 
 
 def _flip(table: Table, verdict: Verdict) -> float:
