@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,14 @@ from arena.activations import Reader, batches, pad, token_bar
 from arena.cache import Cost, content_of, digest
 from arena.contract import Dialogue
 
+if TYPE_CHECKING:
+    from arena.models import LoadedModel
+
 MIN_PREFIX = 8  # shorter prefixes are not worth a cache of their own
+PREFIX_TO_PACK = 8  # times a text's tokens: what a shared prefix has where packing saves time (measured on two cores)
+PACK = 512  # tokens of a pack: each is compared with all, so more would cost more than it saves
+# Architectures that take positions and a mask of four dimensions as they are, by tests/arena/test_logprobs.py.
+PACKABLE = frozenset({"llama", "mistral", "gemma", "gemma2", "gemma3_text", "qwen2", "qwen3", "phi", "gpt_neox"})
 
 
 def shared_prefix(reader: Reader, prompts: Sequence[str], chat: bool) -> int:
@@ -78,8 +85,10 @@ def _compute(reader: Reader, prompts: list[str], continuations: list[list[int]],
         total = sum(map(len, ids.values()))
         tokens += total
         with token_bar(total, f"asking {loaded.name}") as bar:
-            for batch in batches(ids, loaded.device):
-                logits = _logits(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
+            packed = past is not None and packable(loaded, prefix, list(map(len, ids.values())))
+            for batch in packs(ids) if packed else batches(ids, loaded.device):
+                read = _packed_logits if packed else _logits
+                logits = read(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
                 total_mass = logits.logsumexp(-1)
                 for k in asked:
                     said = logits[:, torch.arange(len(head) + 1), continuations[k]]
@@ -104,6 +113,56 @@ def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str)
     hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][rows, at],))
     try:
         output = model(input_ids=batch, past_key_values=cache, use_cache=cache is not None)
+    finally:
+        hook.remove()
+    logits: torch.Tensor = output.logits.float()
+    return logits
+
+
+def packable(loaded: LoadedModel, prefix: int, lengths: Sequence[int]) -> bool:
+    """Whether texts are better read as one row behind the prefix that they share: it is long beside them, nothing but
+    positions and a mask tells the model where a token stands, and no window is shorter than the longest."""
+    config = loaded.model.config.get_text_config(decoder=True)
+    window = getattr(config, "sliding_window", None)
+    long = prefix * len(lengths) >= PREFIX_TO_PACK * sum(lengths)
+    return long and config.model_type in PACKABLE and not (window and prefix + max(lengths) > window)
+
+
+def packs(ids: dict[int, list[int]]) -> Iterator[list[int]]:
+    """Rows in their order, as many at a time as have PACK tokens together (or one)."""
+    pack: list[int] = []
+    for i, tokens in ids.items():
+        if pack and sum(len(ids[j]) for j in pack) + len(tokens) > PACK:
+            yield pack
+            pack = []
+        pack.append(i)
+    yield pack
+
+
+def _packed_logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str) -> torch.Tensor:
+    """What `_logits` gives, from one row that holds all texts: none sees another, all see the prefix.
+
+    A batch would need the prefix's keys and values once for each text, which takes longer to copy than short texts to
+    read.
+    """
+    cache, prefix = copy.deepcopy(past), past.get_seq_length()
+    lengths = torch.tensor([len(one) for one in ids], device=device)
+    text = torch.repeat_interleave(torch.arange(len(ids), device=device), lengths)
+    begins = lengths.cumsum(0) - lengths
+    place = torch.arange(len(text), device=device)
+    mine = (text[:, None] == text[None]) & (place[:, None] >= place[None])
+    seen = torch.cat([torch.ones(len(text), prefix, dtype=torch.bool, device=device), mine], 1)
+    mask = torch.zeros(seen.shape, dtype=model.dtype, device=device).masked_fill_(~seen, torch.finfo(model.dtype).min)
+    at = (begins + lengths - last)[:, None] + torch.arange(last, device=device)
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][0, at],))
+    try:
+        output = model(
+            input_ids=torch.tensor([[token for one in ids for token in one]], device=device),
+            position_ids=(prefix + place - begins[text])[None],
+            attention_mask=mask[None, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
     finally:
         hook.remove()
     logits: torch.Tensor = output.logits.float()

@@ -1,0 +1,58 @@
+"""Short texts behind a long prefix are read as one row, and say what each says by itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from arena import logprobs
+from arena.activations import Reader
+from arena.cache import Cache
+from arena.models import LoadedModel
+from tests.arena.test_generation import OTHERS, other
+
+PREFIX = "Is this good or bad? " + "the film is good and the plot is bad ; " * 4
+TAILS = ["good film", "a dull and cold story with no ending", "warm", "the plot is bad , the music is superb"]
+
+
+def computed(loaded: LoadedModel, words: list[str], tmp_path: object, tails: list[str]) -> np.ndarray:
+    reader = Reader(loaded, Cache(str(tmp_path)))
+    ids = logprobs.continuation_ids(reader, words, chat=False)
+    return logprobs._compute(reader, [PREFIX + tail for tail in tails], ids, False)[0]
+
+
+@pytest.mark.parametrize("name", ["", *sorted(OTHERS)])
+@pytest.mark.parametrize("pack", [1, 20, 512])
+def test_packed_texts_say_what_they_say_alone(
+    name: str, pack: int, tiny: LoadedModel, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every architecture that is packed, with label words of one token and of several."""
+    loaded, words = other(tiny, name) if name else tiny, ["good", "bad", "quite unheard-of", "quite"]
+    packed = []
+    original = logprobs._packed_logits
+    monkeypatch.setattr(logprobs, "_packed_logits", lambda *a: packed.append(len(a[1])) or original(*a))
+    monkeypatch.setattr(logprobs, "PACK", pack)
+    monkeypatch.setattr(logprobs, "PREFIX_TO_PACK", 1)
+    found = computed(loaded, words, tmp_path, TAILS)
+    slides = getattr(loaded.model.config, "sliding_window", None)
+    assert bool(packed) == (loaded.model.config.model_type in logprobs.PACKABLE and not slides)
+    assert not packed or max(packed) == {1: 1, 20: max(packed), 512: len(TAILS)}[pack]
+    reader = Reader(loaded, Cache(str(tmp_path)))
+    for row, tail in zip(found, TAILS, strict=True):
+        for value, continuation in zip(row, logprobs.continuation_ids(reader, words, chat=False), strict=True):
+            ids = reader.ids(PREFIX + tail, False)
+            with torch.no_grad():
+                log_p = loaded.model(input_ids=torch.tensor([[*ids, *continuation]])).logits[0].log_softmax(-1)
+            want = sum(float(log_p[len(ids) - 1 + j, token]) for j, token in enumerate(continuation))
+            assert value == pytest.approx(want, abs=2e-4)
+
+
+def test_only_texts_that_are_short_beside_their_prefix_are_packed(tiny: LoadedModel) -> None:
+    assert logprobs.packable(tiny, 80, [10, 10])
+    assert not logprobs.packable(tiny, 79, [10, 10])
+    tiny.model.config.sliding_window = 85
+    try:
+        assert not logprobs.packable(tiny, 80, [10, 10])
+    finally:
+        del tiny.model.config.sliding_window
