@@ -28,7 +28,7 @@ SIDES = ("baseline", "method", "control")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("records", nargs="*", type=int, default=[1000, 4000])
+    parser.add_argument("records", nargs="*", type=int, default=[1000, 10000, 100000])
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.one:

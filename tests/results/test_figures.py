@@ -106,6 +106,23 @@ def test_what_cannot_be_drawn_says_why(tables: list[Table]) -> None:
             figures.draw(kind, tables[:1], "brier", 5.0)
 
 
+def test_regimes_are_drawn_as_changes_over_the_tasks_of_both(tables: list[Table]) -> None:
+    (small,) = leaderboard.build([r for r in of_regime("few_16", 16) if r.cell.task["name"] != "task3"])
+    plain = standard(tables)
+    rows = {row["contender"]: row for row in figures.draw("regimes", [plain, small], "main", 5.0).numbers}
+    kept = [task for task in plain.tasks if task != "task3"]
+    assert (rows["random"]["change"], rows["random"]["low"]) == pytest.approx((0, 0))  # chance everywhere
+    for name in set(SKILLS) - {"random"}:
+        both = [(plain.find(task, name), small.find(task, name)) for task in kept]
+        gaps = np.array([b.estimate.value - a.estimate.value for a, b in both if a and b])
+        low, high = scipy.stats.t.interval(0.95, 5, gaps.mean(), gaps.std(ddof=1) / 6**0.5)
+        assert (rows[name]["tasks"], rows[name]["regime"]) == (6, "few_16")
+        told = [rows[name][what] for what in ("change", "low", "high")]
+        assert told == pytest.approx([gaps.mean(), low, high])
+    with pytest.raises(figures.NothingToDrawError, match="regime standard and another"):
+        figures.draw("regimes", [small], "main", 5.0)
+
+
 def test_less_is_not_taken_for_more(tables: list[Table]) -> None:
     for kind in ("cost", "head_to_head"):
         with pytest.raises(figures.NothingToDrawError, match="of ece less is better"):

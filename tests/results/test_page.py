@@ -6,15 +6,19 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from results import charts, latex, leaderboard, page
 from results.record import Record
+from results.store import Store
 from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
 
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 HOSTILE = "<script>alert('x')</script>&\"'|_%\\input{a}"
 
 
@@ -54,6 +58,22 @@ def hostile() -> list[Record]:
         replace(CELL, task=task, seed=0), f"{HOSTILE}!", 1.0, status="failed", error=HOSTILE, test=None, dev=None
     )
     return [*found, broken]
+
+
+def test_a_suite_shows_each_concept() -> None:
+    """Of the published steering records; what is withheld is a dash."""
+    (table,) = (t for t in leaderboard.build(Store(PUBLISHED / "axbench").records()) if t.board.track == "steer")
+    (task,) = table.tasks
+    suite = page._suite(table, task)
+    record = next(r for found in table.records.values() for r in found if r.test is not None)
+    assert record.test is not None
+    assert suite["names"] == tuple(dict.fromkeys(record.test.part)) and len(suite["names"]) == 10
+    assert {row["name"] for row in suite["rows"]} == set(table.contenders)
+    for row in suite["rows"]:
+        shown = [value for value, _ in row["cells"] if np.isfinite(value)]
+        whole = table.find(task, row["name"])
+        assert whole is not None and np.mean(shown) == pytest.approx(whole.estimate.value)
+        assert all(0 <= share <= 100 for _, share in row["cells"])
 
 
 def test_every_tag_is_closed_every_id_is_one_of_a_kind_and_every_link_leads_somewhere() -> None:

@@ -26,6 +26,7 @@ from results.stats import (
     equivalent,
     holm,
     paired,
+    power,
     sign_flip,
 )
 from results.table import Table
@@ -263,9 +264,12 @@ def test_the_detectable_difference_has_the_power_that_it_claims() -> None:
     e = Estimate(0.0, None, None, 0.02**2, 29)
     least = detectable(e)
     assert least is not None
-    power = TTestPower().power(least / (0.02 * 30**0.5), nobs=30, alpha=0.025, alternative="larger")
-    assert power == pytest.approx(0.8, abs=0.01)
+    theirs = TTestPower().power(least / (0.02 * 30**0.5), nobs=30, alpha=0.025, alternative="larger")
+    assert theirs == pytest.approx(0.8, abs=0.01)
     assert detectable(Estimate(0.0, None, None, None, np.inf)) is None
+    assert power(e, least) == pytest.approx(theirs, abs=0.01)
+    assert power(e, 0.0) == pytest.approx(0.025)
+    assert power(Estimate(0.0, None, None, None, np.inf), 1.0) is None
 
 
 def test_differences_are_of_the_seeds_and_parts_that_both_have() -> None:
