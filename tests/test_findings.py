@@ -65,7 +65,7 @@ def boards(store: Path) -> Boards:
     for regime, every in found.items():
         seeds = max(map(len, every.values()))
         whole = {cell: float(np.mean(values)) for cell, values in every.items() if len(values) == seeds}
-        for of in ("", "mass_mean", "sae_probe"):
+        for of in ("", "mass_mean", "sae_probe", "zero_shot"):
             if not of or any(name == of for name, _ in whole):
                 made[regime, of] = Scores(whole, families, of or None)
     return made
