@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,9 @@ def command(overrides: list[str]) -> int:
     tables = leaderboard.build(selected(config))
     if not any(t.tasks for t in tables):
         print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
-    for path in drawn(tables, config["figure"], Path(config["out"] or Path(config["store"]) / "figures").expanduser()):
-        print(path)
+    paths = drawn(tables, config["figure"], Path(config["out"] or Path(config["store"]) / "figures").expanduser())
+    for name, forms in itertools.groupby(paths, lambda path: path.with_suffix("")):
+        print(f"{name}.{{{','.join(path.suffix[1:] for path in forms)}}}", flush=True)  # as a shell reads it
     return 0
 
 

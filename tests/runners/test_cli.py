@@ -82,7 +82,11 @@ def test_a_run_its_leaderboard_and_its_figures(base: list[str], tmp_path: Path, 
     assert "versus=nobody is no contender of these records; choose linear_probe, majority." in capsys.readouterr().err
     assert cli.main(["leaderboard", store, *some, "margins.task=-1"]) == 1
     assert "give margins.task and margins.suite, above 0" in capsys.readouterr().err
+    capsys.readouterr()
     assert cli.main(["figures", store, f"out={tmp_path / 'figures'}"]) == 0
+    told = capsys.readouterr().out.splitlines()  # a line for each figure, as a shell reads it
+    assert all(line.endswith(".{png,pdf,svg,txt,csv}") for line in told)
+    assert len(told) * 5 == len(list((tmp_path / "figures").iterdir()))
     drawn = {p.suffix for p in (tmp_path / "figures").iterdir() if p.stat().st_size > 5000}
     assert drawn == {".png", ".pdf", ".svg"}
     assert {p.name for p in tmp_path.iterdir()} <= {"runs", "cache", "out", "figures", "activations"}  # no litter
