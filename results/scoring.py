@@ -13,6 +13,7 @@ from results.metrics import METRICS, evaluate
 from results.record import Answers, Record, Steered
 from results.stats import Clusters, Measured, clusters, each_over_seeds, over_parts, over_tasks
 from results.steering import ELSEWHERE
+from results.store import StoreError
 from results.table import Board, Score
 
 Cells = Mapping[str, Sequence[Record]]  # contender -> its records with a result on one task, one for each seed
@@ -31,6 +32,12 @@ def on_task(board: Board, task: str, cells: Cells) -> Scored:
     """Every metric of every contender on one task. Test rows are the same for all, which are measured in one go."""
     first = next(iter(cells.values()))[0]
     assert first.test is not None
+    for record in (r for records in cells.values() for r in records):
+        if isinstance(first.test, Answers) and isinstance(record.test, Answers) and record.test.id != first.test.id:
+            raise StoreError(
+                f"The records {first.key[:12]} and {record.key[:12]} of task {task!r} answer different test rows: "
+                f"one of them is of other data under the same version. Delete it (or its pack) and run its cell again."
+            )
     suite = isinstance(first.test, Steered) or len(set(first.test.part)) > 1
     return _on_suite(board, task, cells) if suite else _on_rows(board, task, cells)
 

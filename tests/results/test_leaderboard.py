@@ -14,7 +14,8 @@ from scipy import stats
 
 from results import figures, leaderboard, publish, render
 from results.metrics import METRICS
-from results.record import Record
+from results.record import Answers, Record
+from results.store import StoreError
 from results.table import at_floor
 from tests.results.test_record import CELL, record
 
@@ -33,6 +34,15 @@ def records() -> list[Record]:
             changes = {"status": "failed", "error": "It broke | <b>here</b>", "test": None, "dev": None} if bad else {}
             found.append(record(cell, "patchy", 3.0, **changes))
     return found
+
+
+def test_answers_to_other_rows_are_refused_and_not_compared() -> None:
+    made = records()
+    test = made[0].test
+    assert isinstance(test, Answers)
+    other = replace(made[0], test=replace(test, id=tuple(f"{name}!" for name in test.id)))
+    with pytest.raises(StoreError, match=rf"{other.key[:12]}.* of task 'sst2' answer different test rows"):
+        leaderboard.build([other, *made[1:]])
 
 
 def test_rows_have_the_promised_fields() -> None:
