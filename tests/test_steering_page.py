@@ -108,3 +108,27 @@ def test_the_agreement_of_the_panels() -> None:
 def test_the_answers() -> None:
     records = [r for r in Store(STORE).records() if r.cell.track == "steer"]
     assert (ROOT / "docs" / "answers.md").read_text() == samples(records)
+
+
+def test_what_is_said_of_good_detectors() -> None:
+    """Concept by concept: AUROC of detection beside the score of steering, of those that do both."""
+    tables = leaderboard.build(Store(STORE).records())
+    found = {track: next(t for t in tables if t.board.track == track) for track in ("detect", "steer")}
+    both = [c for c in found["steer"].contenders if c in found["detect"].contenders]
+    assert set(both) == {"diff_in_means", "sae_max_pool", "random_direction"}
+    text = " ".join(PAGE.read_text().split())
+    for name in both:
+        one, two = (_by_concept(found[track], name) for track in ("detect", "steer"))
+        assert one.keys() == two.keys() and len(one) == 10
+        means = [f"{sum(scores.values()) / 10:.3f}" for scores in (one, two)]
+        assert f"{means[0]} and {means[1]} for `{name}`" in text or f"AUROC {means[0]} and score {means[1]}" in text
+        if name != "random_direction":
+            rho, p = spearmanr([one[c] for c in one], [two[c] for c in one])
+            assert f"{rho:+.2f} for `{name}` (p = {p:.2f})" in text
+
+
+def _by_concept(table: Table, name: str) -> dict[str, float]:
+    (task,) = table.tasks
+    parts = table.measured[task, name].parts
+    assert parts is not None
+    return dict(zip(table.parts(task), parts.mean(0).tolist(), strict=True))
