@@ -56,3 +56,17 @@ def test_only_texts_that_are_short_beside_their_prefix_are_packed(tiny: LoadedMo
         assert not logprobs.packable(tiny, 80, [10, 10])
     finally:
         del tiny.model.config.sliding_window
+
+
+@pytest.mark.parametrize("name", ["Gemma2", "Gemma3", "Mistral"])
+def test_a_window_that_holds_all_does_not_keep_texts_from_being_packed(
+    name: str, tiny: LoadedModel, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OTHERS, name, {**OTHERS[name], "sliding_window": 250})
+    loaded = other(tiny, name)
+    monkeypatch.setattr(logprobs, "PREFIX_TO_PACK", 1)
+    packed = computed(loaded, ["good", "quite unheard-of"], tmp_path, TAILS)
+    monkeypatch.setattr(logprobs, "PACKABLE", frozenset())
+    apart = computed(loaded, ["good", "quite unheard-of"], tmp_path, TAILS)
+    np.testing.assert_allclose(packed, apart, atol=2e-4)
+    assert not np.array_equal(packed, apart)  # two ways of reading, and not one twice
