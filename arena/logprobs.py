@@ -85,7 +85,7 @@ def _compute(reader: Reader, prompts: list[str], continuations: list[list[int]],
         total = sum(map(len, ids.values()))
         tokens += total
         with token_bar(total, f"asking {loaded.name}") as bar:
-            packed = past is not None and packable(loaded, prefix, list(map(len, ids.values())))
+            packed = packable(loaded, prefix, list(map(len, ids.values())))
             for batch in packs(ids) if packed else batches(ids, loaded.device):
                 read = _packed_logits if packed else _logits
                 logits = read(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
@@ -120,12 +120,13 @@ def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str)
 
 
 def packable(loaded: LoadedModel, prefix: int, lengths: Sequence[int]) -> bool:
-    """Whether texts are better read as one row behind the prefix that they share: it is long beside them, nothing but
-    positions and a mask tells the model where a token stands, and no window is shorter than the longest."""
+    """Whether texts are better read as one row behind the prefix that they share: it is long beside them, the device
+    is a CPU (others take far larger batches), nothing but positions and a mask tells the model where a token stands,
+    and no window is shorter than the longest."""
     config = loaded.model.config.get_text_config(decoder=True)
     window = getattr(config, "sliding_window", None)
-    long = prefix * len(lengths) >= PREFIX_TO_PACK * sum(lengths)
-    return long and config.model_type in PACKABLE and not (window and prefix + max(lengths) > window)
+    pays = loaded.device == "cpu" and prefix * len(lengths) >= PREFIX_TO_PACK * sum(lengths)
+    return pays and config.model_type in PACKABLE and not (window and prefix + max(lengths) > window)
 
 
 def packs(ids: dict[int, list[int]]) -> Iterator[list[int]]:

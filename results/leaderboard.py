@@ -16,9 +16,7 @@ from results.record import Record, canonical
 from results.scoring import on_task, over_all
 from results.stats import Measured
 from results.steering import judged
-from results.table import Board, Score, Table
-
-PLAIN = "standard"  # the regime whose boards come first
+from results.table import PLAIN, Board, Score, Table
 
 
 def build(records: Iterable[Record]) -> list[Table]:

@@ -54,7 +54,8 @@ def _on_rows(board: Board, task: str, cells: Cells) -> Scored:
         mine = slice(begin, begin := begin + len(records))
         found.measured[contender] = _measured(records, values[:, mine], influence[:, mine], among)
         found.scores += _scores(board, task, contender, records, values[:, mine], influence[:, mine], among)
-        found.values |= {(contender, r.cell.seed): v for r, v in _main(records, found.measured[contender])}
+        own = found.measured[contender]
+        found.values |= {(contender, seed): v for seed, v in zip(own.seeds, own.values.tolist(), strict=True)}
     return found
 
 
@@ -63,10 +64,6 @@ def _answers(records: Sequence[Record]) -> tuple[list[Answers], list[Answers]]:
     tests, devs = ([rows for rows in side if isinstance(rows, Answers)] for side in zip(*both, strict=True))
     assert len(tests) == len(devs) == len(records)
     return tests, devs
-
-
-def _main(records: Sequence[Record], measured: Measured) -> list[tuple[Record, float]]:
-    return list(zip(records, measured.values.tolist(), strict=True))
 
 
 def _measured(records: Sequence[Record], values: np.ndarray, influence: np.ndarray, among: Clusters) -> Measured:

@@ -19,6 +19,7 @@ FIELDS = (
 )  # fmt: skip
 VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every contender is laid beside
 UNTOUCHED = "no_intervention"
+PLAIN = "standard"  # the regime whose boards come first, and that others are laid beside
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
 

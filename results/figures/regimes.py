@@ -9,9 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from results.figures.style import LINES, TITLES, Drawn, NothingToDrawError
-from results.leaderboard import PLAIN
 from results.stats import difference
-from results.table import Table
+from results.table import PLAIN, Table
 
 SEVERAL = True
 MARKERS = "osv^D*PX"
