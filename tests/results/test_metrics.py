@@ -216,5 +216,6 @@ def test_worst_group_is_the_lowest_accuracy_of_a_large_enough_subpopulation() ->
 
 
 def test_of_equally_good_thresholds_the_middle_one_is_taken() -> None:
-    truth = np.array([0, 1, 0, 1, 0, 1])
-    assert thresholds(np.arange(6)[None] / 10, truth)["accuracy"] == pytest.approx([0.25])  # of .05, .25, .45
+    truth = np.arange(10) % 2
+    cut = thresholds(np.arange(10)[None] / 10, truth)["accuracy"]
+    assert cut == pytest.approx([0.45])  # of .05, .25, .45, .65, .85
