@@ -89,6 +89,7 @@ class FiguresConfig:
     """`fairfight figures`: PNG, PDF, SVG, caption and numbers of each figure and board, from the records alone."""
 
     figure: dict[str, Any] = field(default_factory=dict)
+    margins: dict[str, float] = field(default_factory=dict)
     store: str = "runs"
     out: str | None = None  # folder; None: <store>/figures
     half: str = "public"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from results.measures import BESIDE, TITLES
 from results.render import what_intervals_say
 from results.table import VERSUS, Score, Table
-from results.verdicts import ALL, Margins, verdicts
+from results.verdicts import ALL, verdicts
 
 _MARKS = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -16,9 +16,9 @@ _MARKS = {
 }  # fmt: skip
 
 
-def latex(tables: Sequence[Table], versus: str | None = None, margins: Margins | None = None) -> str:
+def latex(tables: Sequence[Table], versus: str | None = None) -> str:
     """Complete contenders of each board by their mean, with 95 % intervals, what they are less `versus`, verdicts."""
-    found = [_table(t, versus or VERSUS[t.board.track], margins or Margins()) for t in tables if t.tasks]
+    found = [_table(t, versus or VERSUS[t.board.track]) for t in tables if t.tasks]
     return "% needs \\usepackage{booktabs}\n" + "\n".join(found)
 
 
@@ -27,9 +27,9 @@ def escape(text: str) -> str:
     return "".join(_MARKS.get(letter, letter) for letter in text)
 
 
-def _table(t: Table, versus: str, margins: Margins) -> str:
+def _table(t: Table, versus: str) -> str:
     b, beside = t.board, BESIDE[t.board.track]
-    words = {v.method: v.word for v in verdicts(t, margins) if v.task == ALL or len(t.tasks) == 1}
+    words = {v.method: v.word for v in verdicts(t) if v.task == ALL or len(t.tasks) == 1}
     head = ["contender", "side", TITLES[t.main], f"less {versus}", *beside.values(), "LM tokens", "verdict"]
     lines = [_row(head), r"\midrule"]
     for c in t.contenders:

@@ -16,17 +16,18 @@ from results.record import Record, canonical
 from results.scoring import on_task, over_all
 from results.stats import Measured
 from results.steering import judged
-from results.table import PLAIN, Board, Score, Table
+from results.table import PLAIN, Board, Margins, Score, Table
 
 
-def build(records: Iterable[Record]) -> list[Table]:
-    """The tables of some records, in a fixed order."""
+def build(records: Iterable[Record], margins: Margins | None = None) -> list[Table]:
+    """The tables of some records, in a fixed order. margins: of the verdicts; None: conf/margins/fixed.yaml."""
     records = sorted(records, key=lambda r: r.key)
     tracks = sorted({r.cell.track for r in records})
-    return [table for track in tracks for table in _of_track([r for r in records if r.cell.track == track])]
+    of_tracks = [[r for r in records if r.cell.track == track] for track in tracks]
+    return [table for found in of_tracks for table in _of_track(found, margins or Margins())]
 
 
-def _of_track(records: list[Record]) -> list[Table]:
+def _of_track(records: list[Record], margins: Margins) -> list[Table]:
     """A contender has other settings in another track, which is no reason to name them."""
     name = Names(records)
     boards: dict[Board, list[Record]] = {}
@@ -36,10 +37,10 @@ def _of_track(records: list[Record]) -> list[Table]:
         )
         boards.setdefault(board, []).append(r)
     plain_first = sorted(boards, key=lambda b: (b.regime != PLAIN, repr(b)))
-    return [_table(board, boards[board], name) for board in plain_first]
+    return [_table(board, boards[board], name, margins) for board in plain_first]
 
 
-def _table(board: Board, records: list[Record], name: Names) -> Table:
+def _table(board: Board, records: list[Record], name: Names, margins: Margins) -> Table:
     cells: dict[tuple[str, str], list[Record]] = {}
     for r in records:
         cells.setdefault((name("task", r), name("contender", r)), []).append(r)
@@ -71,6 +72,7 @@ def _table(board: Board, records: list[Record], name: Names) -> Table:
     ranked = {s.contender: s.estimate.value for s in every if s.task == "all" and s.metric == MAIN[board.track]}
     return Table(
         board=board,
+        margins=margins,
         tasks=tuple(tasks),
         families=families,
         contenders=tuple(sorted(contenders, key=lambda c: (c not in ranked, -ranked.get(c, 0.0), c))),

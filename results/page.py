@@ -27,13 +27,13 @@ from results.render import against_control, what_intervals_say
 from results.standing import standings
 from results.stats import FEWEST_GROUPS
 from results.table import CHANCE, VERSUS, Score, Table, at_floor, floor_of
-from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
+from results.verdicts import ALL, WORDS, Verdict, sentence, verdicts
 
 ANSWERS = 5  # of a steered contender that its detail view shows
 _FILES = Path(__file__).parent / "site"
 
 
-def html(tables: Sequence[Table], versus: str | None = None, margins: Margins | None = None) -> str:
+def html(tables: Sequence[Table], versus: str | None = None) -> str:
     """The whole page; `versus` is laid beside every contender (None: the track's own)."""
     environment = Environment(
         loader=FileSystemLoader(_FILES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
@@ -41,16 +41,13 @@ def html(tables: Sequence[Table], versus: str | None = None, margins: Margins | 
     )  # fmt: skip
     environment.filters |= {"signed": _signed, "value": _value, "count": _count, "slug": _slug}
     names = _distinct([_slug(" ".join(_words(t))) for t in tables])
-    boards = [
-        _board(t, name, versus or VERSUS[t.board.track], margins or Margins())
-        for t, name in zip(tables, names, strict=True)
-    ]
+    boards = [_board(t, name, versus or VERSUS[t.board.track]) for t, name in zip(tables, names, strict=True)]
     own = {name: Markup((_FILES / f"page.{name}").read_text()) for name in ("css", "js")}
     return environment.get_template("page.html").render(boards=boards, frame=FRAME, words=WORDS, **own)
 
 
-def _board(t: Table, name: str, versus: str, margins: Margins) -> dict[str, Any]:
-    found, fair = verdicts(t, margins), verdicts(t, margins, equal_access=True)
+def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
+    found, fair = verdicts(t), verdicts(t, equal_access=True)
     methods = t.complete_ones("method")
     return {
         "id": name,
@@ -68,7 +65,7 @@ def _board(t: Table, name: str, versus: str, margins: Margins) -> dict[str, Any]
         "sentences": [sentence(m, found) for m in methods] if len(t.tasks) > 1 else [],
         "verdicts": [_judged(t, m, found, fair) for m in methods if found],
         "pool": found[0].pool if found else (),
-        "margins": margins,
+        "margins": t.margins,
         "open": t.board.half == "lockbox",
         "scatter": _cost(t, name),
         "damage": _damage(t, name),

@@ -9,24 +9,21 @@ from results.latex import latex
 from results.page import html
 from results.render import as_csv, as_json, as_markdown, verdicts_as_csv
 from results.table import Table
-from results.verdicts import Margins
 
 SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
 
 
-def write(
-    tables: Sequence[Table], out: Path, versus: str | None = None, margins: Margins | None = None
-) -> dict[str, str]:
+def write(tables: Sequence[Table], out: Path, versus: str | None = None) -> dict[str, str]:
     """Writes leaderboard.html, .md, .csv, .json and .tex and verdicts.csv into `out`; returns the texts by format."""
     texts = {
-        "html": html(tables, versus, margins),
-        "markdown": as_markdown(tables, versus, margins),
+        "html": html(tables, versus),
+        "markdown": as_markdown(tables, versus),
         "csv": as_csv(tables),
         "json": as_json(tables) + "\n",
-        "latex": latex(tables, versus, margins),
+        "latex": latex(tables, versus),
     }
     out.mkdir(parents=True, exist_ok=True)
     for form, suffix in SUFFIXES.items():
         (out / f"leaderboard.{suffix}").write_text(texts[form])
-    (out / "verdicts.csv").write_text(verdicts_as_csv(tables, margins))
+    (out / "verdicts.csv").write_text(verdicts_as_csv(tables))
     return texts

@@ -13,7 +13,7 @@ from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
 from results.steering import ANSWERS, KNOWN
 from results.table import FIELDS, VERSUS, Board, Score, Table, at_floor
-from results.verdicts import ALL, WORDS, Margins, Verdict, sentence, verdicts
+from results.verdicts import ALL, WORDS, Verdict, sentence, verdicts
 
 VERDICT_FIELDS = (
     "track", "regime", "budget", "model", "half", "judge", "access", "task", "method", "verdict", "opponent", "gap",
@@ -40,12 +40,12 @@ def as_csv(tables: Sequence[Table]) -> str:
     return out.getvalue()
 
 
-def as_markdown(tables: Sequence[Table], versus: str | None = None, margins: Margins | None = None) -> str:
+def as_markdown(tables: Sequence[Table], versus: str | None = None) -> str:
     """`versus` is laid beside every contender; None: the track's own."""
-    return "\n\n".join(_markdown(t, versus or VERSUS[t.board.track], margins or Margins()) for t in tables) + "\n"
+    return "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
 
 
-def _markdown(t: Table, versus: str, margins: Margins) -> str:
+def _markdown(t: Table, versus: str) -> str:
     b = t.board
     if not t.tasks:
         return "\n".join([_head(b), "", "No cell has a result.", *_failures(t)])
@@ -82,7 +82,7 @@ def _markdown(t: Table, versus: str, margins: Margins) -> str:
         line = _line(t, contender, str(rank) if t.complete(contender) else "–")
         table.append([*line[:4], *([_gap(t.against(contender, versus))] if compared else []), *line[4:]])
     lines += _aligned(table)
-    lines += _verdicts(t, margins)
+    lines += _verdicts(t)
     lines += _toolbox(t)
     lines += _notes(t)
     return "\n".join(lines)
@@ -177,9 +177,9 @@ def _failures(t: Table) -> list[str]:
     return ["", about, "", *(f"- {_escape(line)}" for line in t.failures)]
 
 
-def _verdicts(t: Table, margins: Margins) -> list[str]:
+def _verdicts(t: Table) -> list[str]:
     """One line per method: its word over all tasks, how often it has which, and the distance from its opponent."""
-    found, fair = verdicts(t, margins), verdicts(t, margins, equal_access=True)
+    found, fair = verdicts(t), verdicts(t, equal_access=True)
     names = t.complete_ones("method")
     if not found:
         return []
@@ -199,9 +199,9 @@ def _verdicts(t: Table, margins: Margins) -> list[str]:
         )
     about = (
         f"Verdicts. A method beats a task when it stands above every baseline of the pool, each at one-sided 2.5 %, "
-        f"adjusted over methods (Holm), and above its matched control (else void); it ties within {margins.task:g} of "
-        f"its opponent on a task and {margins.suite:g} over all tasks (TOST), or loses against it. The opponent is the "
-        f"baseline that does best out of fold on the other tasks"
+        f"adjusted over methods (Holm), and above its matched control (else void); it ties within "
+        f"{t.margins.task:g} of its opponent on a task and {t.margins.suite:g} over all tasks (TOST), or loses against "
+        f"it. The opponent is the baseline that does best out of fold on the other tasks"
         f"{'' if len(t.tasks) > 1 else ' (with one task the one that all are laid beside)'}. At equal access it meets "
         f"those alone that use nothing more than it does. The pool: {', '.join(found[0].pool)}."
     )
@@ -217,7 +217,7 @@ def _against_opponent(v: Verdict | None) -> str:
     return f"{v.opponent}: {_gap((v.gap.value, v.gap.low, v.gap.high))}"
 
 
-def verdicts_as_csv(tables: Sequence[Table], margins: Margins | None = None) -> str:
+def verdicts_as_csv(tables: Sequence[Table]) -> str:
     """One line per board, task and method; `access`: against all baselines, or those that use nothing more."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -225,7 +225,7 @@ def verdicts_as_csv(tables: Sequence[Table], margins: Margins | None = None) -> 
     for t in tables:
         b = t.board
         for access in ("any", "equal"):
-            for v in verdicts(t, margins, equal_access=access == "equal"):
+            for v in verdicts(t, equal_access=access == "equal"):
                 numbers = [v.gap.value, v.gap.low, v.gap.high] if v.gap else [None] * 3
                 numbers += [v.beside.value if v.beside else None, v.p, v.flip, v.detectable, v.power]
                 told = ["" if x is None else f"{x:.6g}" for x in numbers]

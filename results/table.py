@@ -39,6 +39,14 @@ class Board:
 
 
 @dataclass(frozen=True)
+class Margins:
+    """Differences that do not matter, fixed before the first run."""
+
+    task: float = 0.02
+    suite: float = 0.01
+
+
+@dataclass(frozen=True)
 class Score:
     """One contender on one task (or on all): a metric's estimate and what it took."""
 
@@ -69,6 +77,7 @@ class Table:
     """A board's scores, who is complete, and the cells that are missing or failed."""
 
     board: Board
+    margins: Margins  # of the verdicts
     tasks: tuple[str, ...]
     families: Mapping[str, str]  # of tasks
     contenders: tuple[str, ...]  # complete ones by mean AUROC, then the others

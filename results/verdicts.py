@@ -53,14 +53,6 @@ ALPHA_EQUAL = 0.05  # of equivalence
 
 
 @dataclass(frozen=True)
-class Margins:
-    """Differences that do not matter, fixed before the first run."""
-
-    task: float = 0.02
-    suite: float = 0.01
-
-
-@dataclass(frozen=True)
 class Verdict:
     """A method on a task (`all`: over the board's tasks)."""
 
@@ -93,17 +85,16 @@ class _Compared:
 Gap = Callable[[str, str], Estimate | None]  # of two contenders
 
 
-def verdicts(table: Table, margins: Margins | None = None, equal_access: bool = False) -> list[Verdict]:
+def verdicts(table: Table, equal_access: bool = False) -> list[Verdict]:
     """Over the board's tasks first, then task by task; methods by name.
 
     equal_access: a method meets those baselines alone that use nothing that it does not.
     """
-    margins = margins or Margins()
-    return table.once(("verdicts", margins, equal_access), lambda: _verdicts(table, margins, equal_access))
+    return table.once(("verdicts", equal_access), lambda: _verdicts(table, equal_access))
 
 
-def _verdicts(table: Table, margins: Margins, equal_access: bool) -> list[Verdict]:
-    found = _overall(table, margins, equal_access)
+def _verdicts(table: Table, equal_access: bool) -> list[Verdict]:
+    found = _overall(table, equal_access)
     complete = [c for c in table.contenders if table.complete(c)]
     for task in table.tasks:
         mine = [each for c in complete if (each := table.measured.get((task, c))) is not None]
@@ -115,7 +106,7 @@ def _verdicts(table: Table, margins: Margins, equal_access: bool) -> list[Verdic
         few = ", ".join(f"{n} {what}" for n, least, what in counted if n < least)
         gap = partial(table.gap, task)
         compared = _compared(table, gap, task, equal_access)
-        found += _judged(task, compared, margins.task, few)
+        found += _judged(task, compared, table.margins.task, few)
     return found
 
 
@@ -208,14 +199,14 @@ def _word(c: _Compared, gap: Estimate, better: float, worse: float, margin: floa
     return (LOSES, "") if worse <= ALPHA else (INCONCLUSIVE, "")
 
 
-def _overall(table: Table, margins: Margins, equal_access: bool) -> list[Verdict]:
+def _overall(table: Table, equal_access: bool) -> list[Verdict]:
     """Over the board's tasks; of a single task, which is no suite of tasks, none."""
     if len(table.tasks) < 2:
         return []
     families = len(set(table.families.values()))
     if families >= FEWEST_FAMILIES:
         compared = _compared(table, _over_tasks(table), ALL, equal_access)
-        return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, margins.suite, "")]
+        return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, table.margins.suite, "")]
     arrows, methods = pool(table), table.complete_ones("method")
     note = f"{families} task families"
     return [Verdict(ALL, m, TOO_FEW, None, None, None, None, None, None, None, arrows, note) for m in methods if arrows]

@@ -13,14 +13,14 @@ from arena.contract import FairfightError
 from results import leaderboard
 from results.table import Table
 from runners.compose import composed
-from runners.leaderboard import selected
+from runners.leaderboard import margins, selected
 
 
 def command(overrides: list[str]) -> int:
     """Draws every configured figure for every board of the store."""
     config = composed("figures", overrides)
     check(config["figure"])
-    tables = leaderboard.build(selected(config))
+    tables = leaderboard.build(selected(config), margins(config["margins"]))
     if not any(t.tasks for t in tables):
         print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
     paths = drawn(tables, config["figure"], Path(config["out"] or Path(config["store"]) / "figures").expanduser())

@@ -12,8 +12,7 @@ from results import leaderboard, publish, render
 from results.record import Record, Steered
 from results.samples import samples
 from results.store import Store
-from results.table import Table
-from results.verdicts import Margins
+from results.table import Margins, Table
 from runners.compose import composed
 
 FORMATS = tuple(publish.SUFFIXES)
@@ -27,12 +26,12 @@ def command(overrides: list[str]) -> int:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
     records = selected(config)
     print(f"reading the answers of {len(records)} records ...", file=sys.stderr)
-    tables = leaderboard.build(records)
+    tables = leaderboard.build(records, margins(config["margins"]))
     known = sorted({c for table in tables for c in table.contenders})
     if config["versus"] is not None and config["versus"] not in known:
         raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = publish.write(tables, out.expanduser(), config["versus"], _margins(config["margins"]))
+    texts = publish.write(tables, out.expanduser(), config["versus"])
     written = f"{out}/leaderboard.{', .'.join(publish.SUFFIXES.values())}, verdicts.csv"
     if any(isinstance(r.test, Steered) for r in records):
         (out.expanduser() / "answers.md").write_text(samples(records))
@@ -53,7 +52,8 @@ def _send(tables: Sequence[Table], records: Sequence[Record], out: Path, config:
     tracking.export_board(render.rows(tables), out, paths, records, to["mode"], to["project"])
 
 
-def _margins(told: Mapping[str, float]) -> Margins:
+def margins(told: Mapping[str, float]) -> Margins:
+    """The verdicts' margins, where they are some."""
     unknown = sorted(set(told) - {"task", "suite"})
     if unknown or any(value <= 0 for value in told.values()):
         raise FairfightError(f"margins={dict(told)} are no margins; give margins.task and margins.suite, above 0.")

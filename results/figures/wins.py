@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 
 from results.figures.style import Drawn, NothingToDrawError
 from results.table import Table
-from results.verdicts import ALL, WORDS, Margins, verdicts
+from results.verdicts import ALL, WORDS, verdicts
 
 COLOURS = dict(zip(WORDS, ("#009E73", "#56B4E9", "#D55E00", "#BBBBBB", "#E5E5E5", "#CC79A7"), strict=True))
 HATCHES = dict(zip(WORDS, ("", "//", "xx", "", "..", "\\\\"), strict=True))
@@ -49,6 +49,6 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     rows = [{"method": m, **counts[m]} for m in reversed(order)]
     return Drawn(
         figure,
-        f"Verdicts of each method, task by task, against the pool of baselines; margin {Margins().task:g}.",
+        f"Verdicts of each method, task by task, against the pool of baselines; margin {table.margins.task:g}.",
         rows,
     )

@@ -19,7 +19,7 @@ from results.figures import labels, layers
 from results.quiver import quivers
 from results.record import Record
 from results.standing import alike, complete, known, mean_ranks, spread, standings
-from results.table import Table
+from results.table import Margins, Table
 from results.verdicts import ALL, verdicts
 from runners.compose import options, raw
 from runners.figures import drawn
@@ -158,6 +158,8 @@ def test_the_bars_count_verdicts_and_the_quiver_its_changes(tables: list[Table])
     (row,) = figures.draw("wins", [table], "main", 4.0).numbers
     found = [v.word for v in verdicts(table) if v.task != ALL]
     assert {word: row[word] for word in set(found)} == {word: found.count(word) for word in found}
+    wide = figures.draw("wins", [replace(table, margins=Margins(task=0.5))], "main", 4.0)
+    assert wide.numbers != [row] and "margin 0.5" in wide.caption
     (row,) = figures.draw("quiver", [table], "main", 4.0).numbers
     assert row["change"] == quivers(table)[0].change
 

@@ -29,8 +29,9 @@ from results.stats import (
     power,
     sign_flip,
 )
-from results.table import Table
-from results.verdicts import ALL, ALPHA, Margins, Verdict, opponents, sentence, verdicts
+from results.table import Margins, Table
+from results.verdicts import ALL, ALPHA, Verdict, opponents, sentence, verdicts
+from runners.compose import raw
 from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
 
@@ -224,9 +225,10 @@ def test_the_page_and_the_csv_hold_them() -> None:
 
 
 def test_margins_are_given() -> None:
+    assert Margins(**raw("margins", "fixed")) == Margins()
     table = many({"probe": 0.8, "sae": 0.77, "random": 0.6})
     assert only(verdicts(table), "sae").word == "loses"
-    wide = verdicts(table, Margins(task=0.1, suite=0.1))
+    wide = verdicts(replace(table, margins=Margins(task=0.1, suite=0.1)))
     assert {v.word for v in wide} == {"ties"}
 
 
