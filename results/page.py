@@ -322,12 +322,24 @@ def _provenance(t: Table) -> dict[str, Any]:
     records = [r for found in t.records.values() for r in found]
     return {
         "records": len(records),
-        "hash": hashlib.sha256("".join(sorted(r.key for r in records)).encode()).hexdigest()[:16],
+        "hash": _fingerprint(records),
         "git": sorted({str(r.provenance.get("git", ""))[:10] + "+" * bool(r.provenance.get("dirty")) for r in records}),
         "devices": sorted({str(r.provenance.get("device", "")) for r in records}),
         "packages": sorted({f"{k} {v}" for r in records for k, v in (r.provenance.get("packages") or {}).items()}),
         "dates": _span([str(r.provenance.get("finished", ""))[:10] for r in records]),
     }
+
+
+def _fingerprint(records: Sequence[Record]) -> str:
+    """Of the cells, their statuses, and the scores that they answered with, in a pack's single precision."""
+    found = hashlib.sha256()
+    for r in sorted(records, key=lambda r: r.key):
+        found.update(f"{r.key} {r.status}".encode())
+        for rows in (r.test, r.dev):
+            if rows is not None:
+                scores = [rows.score[k] for k in sorted(rows.score)] if isinstance(rows, Steered) else [rows.score]
+                found.update(b"".join((np.float32(s) + 0.0).tobytes() for s in scores))  # -0.0 is 0.0
+    return found.hexdigest()[:16]
 
 
 def _span(dates: Sequence[str]) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from results import charts, latex, leaderboard, page
-from results.record import Record
+from results import charts, latex, leaderboard, pack, page
+from results.record import Answers, Record
 from results.store import Store
 from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
@@ -121,6 +121,18 @@ def test_verdicts_are_told_in_numbers() -> None:
     assert "w-too-few" in text  # of each task: two seeds
     alone = board({"probe": (0.8, 1.0)})
     assert "No verdict" in page.html([alone])
+
+
+def test_the_fingerprint_is_of_cells_and_answers(tmp_path: Path) -> None:
+    made = records()
+    told = page._fingerprint(made)
+    assert told == page._fingerprint(made[::-1])
+    packed = Store(tmp_path)
+    pack.write(made, packed.packs / "p.npz")
+    assert page._fingerprint(list(packed.records())) == told  # -0.0 and single precision alike
+    assert isinstance(made[0].test, Answers)
+    nudged = replace(made[0], test=replace(made[0].test, score=made[0].test.score + 1e-3))
+    assert len({told, page._fingerprint([nudged, *made[1:]]), page._fingerprint(made[1:])}) == 3
 
 
 def test_names_that_look_alike_have_links_of_their_own() -> None:
