@@ -9,6 +9,10 @@ release and its sets on the hub do. What differs from the original protocol, and
 - Trials are scored on folds of the training data; thresholds, calibration and scales never see the evaluation data.
 - Groups are instructions, which the evaluation data share among texts and concepts.
 
+`negatives=all` asks about a concept on other concepts' evaluation texts too, as negatives, up to AxBench's 100 for each
+positive (its imbalanced variant; ten concepts have 19): rare concepts, where the AUPRC tells more than the AUROC.
+Training stays as it is.
+
 `positives=others` trains on other concepts' positives and asks about the concept all the same. What scores above 0.5
 there tells positives from negatives without having seen the concept: by length (on concept10's evaluation texts
 positives have 555 characters on average, negatives 333), by style, or by the author, who differs in training alone (the
@@ -18,6 +22,7 @@ negatives are the model's own, all other texts gpt-4o-mini's). It is a diagnosti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskMeta
@@ -27,6 +32,8 @@ from tasks.splitting import given
 
 TEXTS = ("response", "both")
 POSITIVES = ("own", "others")
+NEGATIVES = ("own", "all")
+MOST_NEGATIVES = 100  # for each positive, as AxBench has
 
 
 class AxbenchDetect:
@@ -39,18 +46,20 @@ class AxbenchDetect:
         revision: str = "main",
         text: str = "response",
         positives: str = "own",
+        negatives: str = "own",
         name: str | None = None,
         max_tokens: int = 256,
     ) -> None:
-        for option, value, known in (("text", text, TEXTS), ("positives", positives, POSITIVES)):
+        told = (("text", text, TEXTS), ("positives", positives, POSITIVES), ("negatives", negatives, NEGATIVES))
+        for option, value, known in told:
             if value not in known:
                 raise FairfightError(f"Unknown task.{option}={value!r}; choose one of {', '.join(known)}.")
         self.release = Release(path, folder, revision)
-        self.text, self.positives, self.max_tokens = text, positives, max_tokens
+        self.text, self.positives, self.negatives, self.max_tokens = text, positives, negatives, max_tokens
         title = name or self.release.name
         self.brief = Brief("Is the concept in this text?", ("absent", "present"), ("no", "yes"))
         self.meta = TaskMeta(
-            name=title if positives == "own" else f"{title}_others",
+            name=title + "_others" * (positives == "others") + "_imbalanced" * (negatives == "all"),
             version=1,
             track="detect",
             family="concepts",
@@ -58,14 +67,19 @@ class AxbenchDetect:
             revision=self.release.revision,
             licence="Apache-2.0 (AxBench); see the data set's card",
             citation="Wu et al. 2025, AxBench",
-            params={"text": text, "positives": positives, "max_tokens": max_tokens},
+            params={
+                "text": text,
+                "positives": positives,
+                "max_tokens": max_tokens,
+                **({} if negatives == "own" else {"negatives": negatives}),  # keeps the identity of older records
+            },
         )
 
     def split(self, regime: Regime, seed: int) -> Split:
         """A part per concept: its positives beside negatives of its genre, and all of its evaluation texts."""
         parts, reports, straddling = [], {}, 0
         for number, name in self.release.names().items():
-            rows = [row for row in self.release.asked if row.concept == number]
+            rows = self._asked(number)
             of_test = {row.instruction for row in rows}
             taught = self._taught(number)
             kept = [row for row in taught if row.instruction not in of_test]
@@ -78,6 +92,16 @@ class AxbenchDetect:
         both = [report for part in reports.values() for report in part.values()]
         told: dict[str, Any] = {name: sum(int(r[name]) for r in both) for name in ("rows_read", "rows", "groups")}
         return Split(tuple(parts), {**told, "train_rows_of_asked_instructions": straddling, "parts": reports})
+
+    def _asked(self, number: int) -> list[Row]:
+        """The concept's evaluation texts, and with `negatives=all` those of others, by the order of their hashes."""
+        mine = [row for row in self.release.asked if row.concept == number]
+        if self.negatives == "own":
+            return mine
+        others = [replace(row, category="other concept") for row in self.release.asked if row.concept != number]
+        positives = sum(row.category == "positive" for row in mine)
+        room = MOST_NEGATIVES * positives - (len(mine) - positives)
+        return mine + sorted(others, key=lambda row: digest(row.response))[: max(room, 0)]
 
     def _taught(self, number: int) -> list[Row]:
         """Positives, and as many negatives of the concept's genre as there are."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from arena.contract import FairfightError, Regime
+from arena.contract import Examples, FairfightError, Regime
 from results.metrics import HARD
 from tasks.axbench_data import ASKED, CONCEPTS, TRAIN
 from tasks.axbench_detect import AxbenchDetect
@@ -105,6 +105,27 @@ def test_what_is_told_without_the_concept_can_be_measured(tmp_path: Path) -> Non
         negative = {p for p, y in zip(part.train.prompts, part.train.truth, strict=True) if not y}
         mine = own[concept].train
         assert negative == {p for p, y in zip(mine.prompts, mine.truth, strict=True) if not y}
+
+
+def test_rare_concepts_are_asked_among_the_texts_of_others(tmp_path: Path) -> None:
+    folder = str(write(tmp_path / "toy"))
+    own, rare = AxbenchDetect(folder), AxbenchDetect(folder, negatives="all")
+    assert rare.meta.name == "toy_imbalanced" and "negatives" not in own.meta.params
+    one, two = own.split(REGIME, 0).parts[0], rare.split(REGIME, 0).parts[0]
+    assert one.train.ids == two.train.ids
+    before, asked = ({**rows(part.public), **rows(part.lockbox)} for part in (one, two))
+    assert before.items() <= asked.items()
+    added = [kind for text_, kind in asked.items() if text_ not in before]
+    assert added.count(("other concept", 0)) == len(added) == 2 * 72
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tasks.axbench_detect.MOST_NEGATIVES", 3)
+        capped = rare.split(REGIME, 0).parts[0]
+    assert len(capped.public) + len(capped.lockbox) == 30 + 3 * 30
+
+
+def rows(examples: Examples) -> dict[str, tuple[str, int]]:
+    assert examples.strata is not None and examples.labels is not None
+    return dict(zip(examples.prompts, zip(examples.strata, map(int, examples.truth), strict=True), strict=True))
 
 
 def test_an_instruction_is_not_both_taught_and_asked(tmp_path: Path) -> None:
