@@ -57,10 +57,7 @@ class Concepts:
         temperature: float = 0.0,
         max_tokens: int = 64,
     ) -> None:
-        unknown = [name for name in concepts or () if name not in SOURCES]
-        if unknown:
-            raise FairfightError(f"Unknown concept {unknown[0]!r}; choose among {', '.join(SOURCES)}.")
-        self.concepts = concepts or list(SOURCES)
+        self.concepts = known(concepts)
         self.asking = Asking(selection, scoring, new_tokens, temperature)
         self.max_tokens = max_tokens
         self.brief = Brief("Is the concept in this text?", ("absent", "present"), ("no", "yes"))
@@ -83,26 +80,46 @@ class Concepts:
 
     def _concept(self, name: str) -> Concept:
         source = SOURCES[name]
-        judged = {text for each in SOURCES for text in _kept(each)}
-        own = _texts(source.set, source.label, True)
-        rest = [text for text in _texts(source.set, source.label, False) if text not in judged]
+        own, rest = taught(name)
         others = [text for other in SOURCES if other != name for text in _kept(other)]
         return Concept(
             name=name,
             concept=source.concept,
-            taught=[Said(WRITE, text) for text in own[:TAUGHT]] + [Said(WRITE, text, OTHER) for text in rest[:TAUGHT]],
+            taught=[Said(WRITE, text) for text in own] + [Said(WRITE, text, OTHER) for text in rest],
             kept=[Said(WRITE, text) for text in _kept(name)] + [Said(WRITE, text, OTHER) for text in others],
         )
+
+
+def known(concepts: list[str] | None) -> list[str]:
+    """Some concepts by name, or all."""
+    unknown = [name for name in concepts or () if name not in SOURCES]
+    if unknown:
+        raise FairfightError(f"Unknown concept {unknown[0]!r}; choose among {', '.join(SOURCES)}.")
+    return concepts or list(SOURCES)
+
+
+def taught(name: str) -> tuple[list[str], list[str]]:
+    """Texts of a concept that contenders learn from, and of its set's other classes; no judge learns from them."""
+    source = SOURCES[name]
+    judged = {text for each in SOURCES for text in _kept(each)}
+    rest = [text for text in texts_of(source.set, source.label, False) if text not in judged]
+    return texts_of(source.set, source.label, True)[:TAUGHT], rest[:TAUGHT]
+
+
+def fresh(name: str) -> list[str]:
+    """Texts of a concept that neither contenders nor judges learn from."""
+    source = SOURCES[name]
+    return texts_of(source.set, source.label, True)[TAUGHT + KEPT :]
 
 
 def _kept(name: str) -> Sequence[str]:
     """A concept's texts for the judges, which no contender of any concept learns from."""
     source = SOURCES[name]
-    return _texts(source.set, source.label, True)[TAUGHT : TAUGHT + KEPT]
+    return texts_of(source.set, source.label, True)[TAUGHT : TAUGHT + KEPT]
 
 
 @functools.lru_cache(maxsize=32)
-def _texts(set: str, label: int, own: bool) -> list[str]:
+def texts_of(set: str, label: int, own: bool) -> list[str]:
     """Distinct texts of a class, or of the others, in the order of their hash."""
     rows = SaeProbes(set).rows()
     found = {fold(p): p for p, of in zip(rows.prompts, rows.labels, strict=True) if of >= 0 and (of == label) == own}

@@ -10,6 +10,7 @@ import pytest
 from arena.contract import FairfightError, Regime
 from tasks.behaviours import BEHAVIOURS, Behaviours
 from tasks.concepts import SOURCES, Concepts
+from tasks.concepts_detect import ConceptsDetect
 from tasks.grouping import fold
 
 REGIME = Regime("r", 512, 1000, 5, shrink=0.25)
@@ -49,6 +50,25 @@ def test_a_turned_sentence_does_what_is_wanted(name: str) -> None:
     text = "The nave of the church was built by the monks of the abbey in the twelfth century and restored in 1850."
     assert behaviour.check(behaviour.turned(text)) >= 0.9
     assert behaviour.check(text) < 0.4
+
+
+@pytest.mark.slow
+def test_concepts_are_found_in_texts_that_nobody_learned_from() -> None:
+    split = ConceptsDetect().split(REGIME, 0)
+    steered = {part.name: part for part in Concepts().split(REGIME, 0).parts}
+    assert [part.name for part in split.parts] == list(SOURCES)
+    for part in split.parts:
+        assert set(part.train.prompts) == set(steered[part.name].train.completions or ())
+        taught = {fold(text) for text in part.train.prompts}
+        for half in (part.public, part.lockbox):
+            assert half.strata is not None
+            counts = {of: half.strata.count(of) for of in set(half.strata)}
+            assert set(counts) == {"positive", "negative", "other concept"}
+            assert min(counts.values()) >= 20 and counts["positive"] == half.truth.sum()
+            assert not taught & {fold(text) for text in half.prompts}
+        assert not set(part.public.prompts) & set(part.lockbox.prompts)
+    sport = dict(zip(split.parts[1].public.prompts, split.parts[1].public.truth, strict=True))
+    assert any("game" in text.lower() and own for text, own in sport.items())
 
 
 @pytest.mark.slow
@@ -102,4 +122,4 @@ def test_unknown_names_list_the_known() -> None:
         Concepts(["love"])
     with pytest.raises(FairfightError, match="Unknown behaviour 'rhyme'; choose among upper, short"):
         Behaviours(["rhyme"])
-    assert list(SOURCES) == Concepts().concepts
+    assert list(SOURCES) == Concepts().concepts == ConceptsDetect().concepts
