@@ -234,14 +234,19 @@ def sentence(method: str, found: Sequence[Verdict]) -> str:
         return f"{text}."
     e = whole.gap
     gap = f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
-    return f"{text}; over all of them it {_verb(whole.word)} {whole.opponent} ({gap})."
+    return f"{text}; over all of them it {_phrase(whole.word, e).format(whole.opponent)} ({gap})."
 
 
-def _verb(word: str) -> str:
+def _phrase(word: str, gap: Estimate) -> str:
+    """A verdict in words that do not contradict the interval beside them, which is adjusted for nothing."""
+    if word == INCONCLUSIVE and gap.low is not None and gap.low > 0:
+        return "stands above {}, but not above every baseline once that is adjusted over methods"
+    if word == INCONCLUSIVE and gap.high is not None and gap.high < 0:
+        return "stands below {}, but not once that is adjusted over methods"
     return {
-        BEATS: "beats every baseline, beside",
-        TIES: "ties with",
-        LOSES: "loses against",
-        INCONCLUSIVE: "is not told apart from",
-        VOID: "is void (above every baseline, but not shown to stand above its control), beside",
+        BEATS: "beats every baseline, beside {}",
+        TIES: "ties with {}",
+        LOSES: "loses against {}",
+        INCONCLUSIVE: "is not told apart from {}",
+        VOID: "is void (above every baseline, but not shown to stand above its control), beside {}",
     }[word]

@@ -192,6 +192,21 @@ def test_over_tasks_it_is_a_t_test_over_families_and_a_sentence() -> None:
     assert sentence("sae", verdicts(tie)).startswith("sae: 8 ties in 8 tasks; over all of them it ties with probe")
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (-0.02, 0.01, "it is not told apart from probe"),
+        (0.01, 0.02, "it stands above probe, but not above every baseline once that is adjusted over methods"),
+        (-0.02, -0.01, "it stands below probe, but not once that is adjusted over methods"),
+    ],
+)
+def test_a_sentence_does_not_contradict_its_interval(low: float, high: float, said: str) -> None:
+    whole = only(verdicts(many({"probe": 0.8, "words": 0.7, "sae": 0.83, "random": 0.6})), "sae", ALL)
+    assert whole.gap is not None
+    unsure = replace(whole, word="inconclusive", gap=replace(whole.gap, low=low, high=high))
+    assert f"over all of them {said} (" in sentence("sae", [unsure])
+
+
 def test_without_a_baseline_of_equal_access_there_is_no_verdict_rather_than_too_few() -> None:
     table = many({"probe": 0.8, "sae": 0.83, "random": 0.6})
     access = {**dict.fromkeys(table.contenders, ("labels",)), "probe": ("labels", "internals")}
