@@ -121,17 +121,17 @@ class Offline:
 Probes = Mapping[str, tuple[Sequence[str], Sequence[str]]]  # name -> prompts, answers
 
 
-def probed(part: Part, asked: Sequence[str]) -> Probes:
-    """Answers whose quality is known: texts that do what is wanted, as answers to their own prompts; a salad of the
-    concept's words and loops; echoes of the instruction, and of what steering asks for."""
+def probed(part: Part, asked: Sequence[str], count: int = PROBES) -> Probes:
+    """Answers whose quality is known, at most `count` of each kind: texts that do what is wanted, as answers to their
+    own prompts; a salad of the concept's words and loops; echoes of the instruction, and of what steering asks for."""
     said, others = _of_class(part.train, 1), _of_class(part.train, 0)
     own = [prompt for prompt, of in zip(part.train.prompts, part.train.truth, strict=True) if of == 1]
-    prompts = [asked[i % len(asked)] for i in range(PROBES)]
+    prompts = [asked[i % len(asked)] for i in range(count)]
     request = part.brief.request
     return {
-        "real": (own[:PROBES], said[:PROBES]),
-        "salad": (prompts, salads(said, others, PROBES)),
-        "loops": (prompts[: len(said)], loops(said)),
+        "real": (own[:count], said[:count]),
+        "salad": (prompts, salads(said, others, count)),
+        "loops": (prompts[: len(said)], loops(said)[:count]),
         "echo": (prompts, prompts),
         "request": (prompts, [request] * len(prompts) if request else []),
     }

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from arena.contract import FairfightError
+from arena.contract import FairfightError, Part
 from arena.judging import SCORES, SELECTS, Offline
 from arena.judging_endpoint import EndpointJudge, EndpointPanel
 from arena.lab import Lab
+from results.steering import judged
 from runners import build
 from tests.arena.test_endpoint import SECRET, Handler, Server, server
+from tests.arena.test_judging import parts
+from tests.results.test_record import record
 
-__all__ = ["server"]  # the fixture
+__all__ = ["parts", "server"]  # fixtures
 ANSWERS = {"boats everywhere": (2, 1, 2), "nothing at all": (0, 2, 1), "no rating": (None, None, None)}
 
 
@@ -30,7 +34,7 @@ def judge(server: Server, monkeypatch: pytest.MonkeyPatch) -> EndpointJudge:
         assert body["temperature"] == 0
         text = body["messages"][0]["content"]
         which = 0 if "contains this: boats" in text else 1 if "this instruction: where to?" in text else 2
-        rating = next(ratings[which] for answer, ratings in ANSWERS.items() if answer in text)
+        rating = next((ratings[which] for answer, ratings in ANSWERS.items() if answer in text), None)
         said = "I cannot say." if rating is None else f"[[7]] would be too much. Rating: [[{rating}]]"
         choice = {"index": 0, "message": {"role": "assistant", "content": said}}
         self.say(200, {"choices": [choice], "usage": {"total_tokens": 10}})
@@ -40,7 +44,7 @@ def judge(server: Server, monkeypatch: pytest.MonkeyPatch) -> EndpointJudge:
 
 
 def test_ratings_are_shares_of_two(judge: EndpointJudge, server: Server, lab: Lab, tmp_path: Path) -> None:
-    panel = EndpointPanel(judge, ["boats"], lab)
+    panel = EndpointPanel(judge, ["boats"], [{}], lab)
     answers = [*ANSWERS, "  "]
     with lab.meter.phase("judge", counts=False):
         rated = panel.rate([0] * 4, ["where to?"] * 4, answers)
@@ -55,7 +59,7 @@ def test_ratings_are_shares_of_two(judge: EndpointJudge, server: Server, lab: La
     assert spent["total"]["endpoint_calls"] == 0  # the judge's work is nobody's
     assert server.asked == 9
     server.shutdown()  # the network is gone, the judgements are not
-    again = EndpointPanel(judge, ["boats"], lab).rate([0] * 4, ["where to?"] * 4, answers)
+    again = EndpointPanel(judge, ["boats"], [{}], lab).rate([0] * 4, ["where to?"] * 4, answers)
     for name, values in rated.items():
         np.testing.assert_array_equal(again[name], values)
     written = b"".join(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
@@ -64,9 +68,45 @@ def test_ratings_are_shares_of_two(judge: EndpointJudge, server: Server, lab: La
 
 def test_a_rating_that_cannot_be_is_none(judge: EndpointJudge, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ANSWERS, "boats everywhere", (3, 1, 2))
-    panel = EndpointPanel(judge, ["boats"], lab)
+    panel = EndpointPanel(judge, ["boats"], [{}], lab)
     assert panel.rate([0], ["where to?"], ["boats everywhere"])["concept"].tolist() == [0.0]
     assert panel.report()["without a rating"] == 1
+
+
+def test_what_it_makes_of_known_texts_is_shown_and_salad_withholds(judge: EndpointJudge, lab: Lab) -> None:
+    asked = ["where to?"]
+    known = {"real": (asked, ["boats everywhere"]), "salad": (asked, ["nothing at all"]), "request": ([], [])}
+    fine = EndpointPanel(judge, ["boats"], [known], lab)
+    assert fine.rate([0], asked, ["boats everywhere"])["concept"].tolist() == [1.0]
+    (told,) = fine.report()["parts"]
+    assert (told["real"], told["salad"], told["withheld"]) == (1.0, 0.0, False)
+    assert told["scores"] == {"real": pytest.approx(3 / 4), "salad": 0.0}
+    swapped = {"real": known["salad"], "salad": known["real"]}
+    fooled = EndpointPanel(judge, ["boats", "boats"], [swapped, known], lab)
+    rated = fooled.rate([0, 1, 0], asked * 3, ["boats everywhere"] * 2 + [" "])
+    np.testing.assert_array_equal(rated["concept"], [np.nan, 1.0, np.nan])
+    assert [part["withheld"] for part in fooled.report()["parts"]] == [True, False]
+    means = {"real": 0.5, "salad": 0.5, "withheld": 0.5, "real as answer": 0.75, "salad as answer": 0.0}
+    assert judged_by(fooled) == means
+
+
+def judged_by(panel: EndpointPanel) -> dict[str, float]:
+    """As the leaderboard reads a report."""
+    about = {"judge": {"scores": panel.report()}}
+    return {name: pytest.approx(value) for name, value in judged([replace(record(), about=about)]).items()}
+
+
+def test_the_judge_is_shown_as_many_texts_as_asked(lab: Lab, judge: EndpointJudge, parts: list[Part]) -> None:
+    (part, *_) = parts
+    shows = {}
+    for known in (0, 2):
+        panel = EndpointJudge("judge", judge.url, "TEST_KEY", known=known).panel(SCORES, [part], [part.public], lab)
+        panel.rate([0], ["where to?"], ["no rating"])
+        shows[known] = panel.report()
+    assert shows[0] == {"ratings": 3, "without a rating": 3}
+    assert shows[2]["ratings"] == 3 * (1 + 2 * len(shows[2]["parts"][0]["scores"])) > 20
+    with pytest.raises(FairfightError, match=r"judge.known=13 texts of each kind can't be shown"):
+        EndpointJudge("judge", known=13)
 
 
 def test_the_same_endpoint_selects_only_where_it_is_told_to(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
