@@ -59,7 +59,7 @@ class LeaderboardConfig:
     versus: str | None = None  # the contender that every other is laid beside; None: the track's own
     tracking: TrackingConfig = field(default_factory=TrackingConfig)  # a copy of the board for W&B
     margins: dict[str, float] = field(default_factory=dict)  # differences that do not matter, on a task and over tasks
-    half: str = "public"
+    half: Any = None
     tasks: Any = None
     contenders: Any = None
     regimes: Any = None
@@ -92,7 +92,7 @@ class FiguresConfig:
     margins: dict[str, float] = field(default_factory=dict)
     store: str = "runs"
     out: str | None = None  # folder; None: <store>/figures
-    half: str = "public"
+    half: Any = None
     tasks: Any = None
     contenders: Any = None
     regimes: Any = None

@@ -49,7 +49,7 @@ def _table(board: Board, records: list[Record], name: Names, margins: Margins) -
     tasks = sorted({task for (task, _), found in done.items() if found})
     contenders = sorted({contender for _, contender in cells})
     about = {name("contender", r): r for r in records}
-    families = {name("task", r): str(r.about["task_family"]) for r in records}
+    families = {name("task", r): str(r.about["task_family"]) for r in records if name("task", r) in tasks}
     by_task: dict[str, list[Record]] = {}
     for (task, _), found in sorted(cells.items()):
         by_task.setdefault(task, []).extend(found)

@@ -27,7 +27,7 @@ from results.render import against_control, what_intervals_say
 from results.standing import standings
 from results.stats import FEWEST_GROUPS
 from results.table import CHANCE, VERSUS, Score, Table, at_floor, floor_of
-from results.verdicts import ALL, WORDS, Verdict, sentence, verdicts
+from results.verdicts import ALL, FLOORS, WORDS, Verdict, sentence, verdicts
 
 ANSWERS = 5  # of a steered contender that its detail view shows
 _FILES = Path(__file__).parent / "site"
@@ -66,6 +66,7 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "verdicts": [_judged(t, m, found, fair) for m in methods if found],
         "pool": found[0].pool if found else (),
         "margins": t.margins,
+        "floors": FLOORS[t.board.track],
         "open": t.board.half == "lockbox",
         "scatter": _cost(t, name),
         "damage": _damage(t, name),

@@ -13,11 +13,11 @@ from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
 from results.steering import ANSWERS, KNOWN
 from results.table import FIELDS, VERSUS, Board, Score, Table, at_floor
-from results.verdicts import ALL, WORDS, Verdict, sentence, verdicts
+from results.verdicts import ALL, WORDS, Verdict, lacking, sentence, verdicts
 
 VERDICT_FIELDS = (
     "track", "regime", "budget", "model", "half", "judge", "access", "task", "method", "verdict", "opponent", "gap",
-    "low", "high", "less_versus", "p_beats", "p_sign_flip", "detectable", "power", "pool", "note",
+    "low", "high", "less_versus", "p_beats", "p_loses", "p_ties", "p_sign_flip", "detectable", "power", "pool", "note",
 )  # fmt: skip
 
 
@@ -32,17 +32,23 @@ def as_json(tables: Sequence[Table]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]"
 
 
+def _inert(value: Any) -> Any:
+    """A text that a spreadsheet would take for a formula is none."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+
+
 def as_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
-    writer.writerows(row.values() for row in rows(tables))
+    writer.writerows(map(_inert, row.values()) for row in rows(tables))
     return out.getvalue()
 
 
 def as_markdown(tables: Sequence[Table], versus: str | None = None) -> str:
     """`versus` is laid beside every contender; None: the track's own."""
-    return "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
+    text = "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
+    return text.replace("<", "&lt;")  # foreign names are text
 
 
 def _markdown(t: Table, versus: str) -> str:
@@ -193,7 +199,7 @@ def _verdicts(t: Table) -> list[str]:
                 whole.word if whole else "–",
                 *(str(sum(v.word == word for v in mine)) for word in WORDS),
                 _against_opponent(whole or (mine[0] if len(mine) == 1 else None)),
-                f"{whole.flip:.3f}" if whole and whole.flip is not None else "–",
+                _p(whole.flip) if whole and whole.flip is not None else "–",
                 equal.word if equal else "–",
             ]
         )
@@ -205,10 +211,16 @@ def _verdicts(t: Table) -> list[str]:
         f"{'' if len(t.tasks) > 1 else ' (with one task the one that all are laid beside)'}. At equal access it meets "
         f"those alone that use nothing more than it does. The pool: {', '.join(found[0].pool)}."
     )
+    if missing := lacking(t):
+        about += f" Nothing is decided without the floors of the track; missing: {missing}."
     if t.board.half != "lockbox":
         about += f" Of the {t.board.half} half they are for looking: the lockbox decides."
     words = [f"- {sentence(name, found)}" for name in names] if len(t.tasks) > 1 else []
     return ["", about, "", *_aligned(rows), *([""] if words else []), *words]
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _against_opponent(v: Verdict | None) -> str:
@@ -227,10 +239,18 @@ def verdicts_as_csv(tables: Sequence[Table]) -> str:
         for access in ("any", "equal"):
             for v in verdicts(t, equal_access=access == "equal"):
                 numbers = [v.gap.value, v.gap.low, v.gap.high] if v.gap else [None] * 3
-                numbers += [v.beside.value if v.beside else None, v.p, v.flip, v.detectable, v.power]
+                numbers += [
+                    v.beside.value if v.beside else None,
+                    v.p,
+                    v.p_loses,
+                    v.p_ties,
+                    v.flip,
+                    v.detectable,
+                    v.power,
+                ]
                 told = ["" if x is None else f"{x:.6g}" for x in numbers]
                 head = [b.track, b.regime, b.budget, b.model, b.half, b.judge, access, v.task, v.method, v.word]
-                writer.writerow([*head, v.opponent or "", *told, " ".join(v.pool), v.note])
+                writer.writerow([*map(_inert, head), _inert(v.opponent or ""), *told, _inert(" ".join(v.pool)), v.note])
     return out.getvalue()
 
 

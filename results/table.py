@@ -11,7 +11,7 @@ import numpy as np
 
 from results.measures import MAIN
 from results.record import Record
-from results.stats import Estimate, Measured, difference, paired
+from results.stats import FEWEST_FAMILIES, FEWEST_FOR_INTERVAL, Estimate, Measured, difference, paired
 
 FIELDS = (
     "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
@@ -114,11 +114,10 @@ class Table:
         whole = self.complete(contender) and self.complete(other)
         if contender == other or not whole or len(both) < len(self.tasks):
             return None
-        one, two = (self.measured[self.tasks[0], name] for name in (contender, other))
-        if len(self.tasks) == 1 and one.parts is not None and two.parts is not None:
-            known = np.isfinite(one.parts).all(0) & np.isfinite(two.parts).all(0)
-            mine, others = one.parts[:, known].mean(0), two.parts[:, known].mean(0)
-            return difference(mine, others, [str(concept) for concept in range(known.sum())])
+        if len(self.tasks) == 1 and self.measured[self.tasks[0], contender].parts is not None:
+            e = self.gap(self.tasks[0], contender, other)
+            few = self.measured[self.tasks[0], contender].groups < FEWEST_FAMILIES
+            return None if e is None or e.low is None or e.high is None or few else (e.value, e.low, e.high)
         return difference(
             np.array([a.estimate.value for a, _ in both]),
             np.array([b.estimate.value for _, b in both]),
@@ -204,19 +203,31 @@ def floor_of(t: Table, task: str) -> float:
     return untouched.estimate.value if untouched else 0.0
 
 
+def prompting(t: Table) -> tuple[str, ...]:
+    """Contenders that go by what they are told, without the model's inside."""
+    inside = {"internals", "gradients"}
+    return tuple(c for c, access in t.access.items() if "description" in access and not inside & set(access))
+
+
 def at_floor(t: Table) -> list[str]:
     """Tasks that were prompted and where no prompting contender's interval lies above the floor: chance, or in track
     `steer` what the model does by itself."""
-    prompting = [
-        c for c, access in t.access.items() if "description" in access and not {"internals", "gradients"} & set(access)
-    ]
+    return t.once("at_floor", lambda: _at_floor(t))
+
+
+def _at_floor(t: Table) -> list[str]:
     found = []
     for task in t.tasks:
-        asked = [s for c in prompting if (s := t.find(task, c)) is not None and s.family == "baseline"]
+        asked = [s for c in prompting(t) if (s := t.find(task, c)) is not None and s.family == "baseline"]
         floor = floor_of(t, task)
-        if asked and all(s.estimate.low is None or s.estimate.low <= floor for s in asked):
+        if asked and not any(_clears(s.estimate, floor) for s in asked):
             found.append(task)
     return found
+
+
+def _clears(e: Estimate, floor: float) -> bool:
+    """Whether the interval lies above the floor; a score too near perfection for an interval does."""
+    return e.low > floor if e.low is not None else e.effective < FEWEST_FOR_INTERVAL and e.value > (1 + floor) / 2
 
 
 def _round(value: float | None) -> float | None:

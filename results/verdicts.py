@@ -7,10 +7,15 @@ Of a method m against the pool, the baselines that have every cell of the board:
 - **ties**: within the margin of its opponent (TOST). The opponent is the baseline with the best mean rank out of fold
   on the *other* tasks of the board, so that it is not chosen by the answers that it is compared on.
 - **loses**: below the opponent, p adjusted likewise.
-- else **inconclusive**; **too few** where there are fewer than 20 groups, 10 of the rarer class, or 3 seeds (with 2
-  of them intervals cover less than they claim), or over tasks fewer than 6 families.
+- else **inconclusive**, as on a board that lacks a floor (FLOORS); **too few** where there are fewer than 20 groups, 10
+  of the rarer class, 3 seeds (with 2 of them intervals cover less than they claim), or 10 groups that the difference
+  stands on (near a perfect score most groups count for nothing; a tie asks for 30), or over tasks fewer than 6
+  families.
 
-A difference counts at one-sided 2.5 %, where a 95 % interval leaves out 0, equivalence at 5 %.
+Where prompting is at its floor nothing is claimed against it: there it is neither in the pool nor an opponent.
+
+A difference counts at one-sided 2.5 %, where a 95 % interval leaves out 0, equivalence at 5 %. What would be found, and
+the power, are those of the first step of Holm's adjustment, at 2.5 % over the number of methods.
 
 Differences are of the same test rows, averaged over seeds; see `results.stats.paired`.
 """
@@ -26,10 +31,12 @@ from scipy.stats import rankdata
 
 from results.quiver import pool
 from results.stats import (
+    FEWEST_EFFECTIVE,
     FEWEST_FAMILIES,
     FEWEST_GROUPS,
     FEWEST_OF_CLASS,
     FEWEST_SEEDS,
+    FEWEST_TO_TIE,
     Estimate,
     above,
     below,
@@ -41,7 +48,7 @@ from results.stats import (
     power,
     sign_flip,
 )
-from results.table import VERSUS, Table
+from results.table import VERSUS, Table, at_floor, prompting
 
 WORDS = BEATS, TIES, LOSES, INCONCLUSIVE, TOO_FEW, VOID = (
     "beats", "ties", "loses", "inconclusive", "too few", "void",
@@ -50,6 +57,10 @@ ALL = "all"
 RARER = "groups of the rarer class"
 ALPHA = 0.025  # of a difference, one-sided: what a 95 % interval says
 ALPHA_EQUAL = 0.05  # of equivalence
+FLOORS = {  # contenders without which a verdict says little
+    "detect": ("majority", "bag_of_words", "random_direction", "shuffled_labels"),
+    "steer": ("no_intervention", "random_direction"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,8 @@ class Verdict:
     gap: Estimate | None  # less the opponent
     beside: Estimate | None  # less the contender that everything is laid beside
     p: float | None  # of standing above every baseline of the pool, adjusted (Holm)
+    p_loses: float | None  # of standing below the opponent, adjusted likewise
+    p_ties: float | None  # of lying within the margin of it (TOST)
     flip: float | None  # over tasks: p of the gap being 0 by permutation of the families' signs
     detectable: float | None  # the smallest true difference from the opponent that would be found, 4 times in 5
     power: float | None  # how often a true difference of the margin would be found
@@ -106,7 +119,7 @@ def _verdicts(table: Table, equal_access: bool) -> list[Verdict]:
         few = ", ".join(f"{n} {what}" for n, least, what in counted if n < least)
         gap = partial(table.gap, task)
         compared = _compared(table, gap, task, equal_access)
-        found += _judged(task, compared, table.margins.task, few)
+        found += _judged(task, compared, table.margins.task, few, lacking(table))
     return found
 
 
@@ -150,8 +163,15 @@ def _over_tasks(table: Table) -> Gap:
     return gap
 
 
+def _met(table: Table, task: str) -> tuple[str, ...]:
+    """The pool on a task (`all`: over them), without prompting where that is at its floor."""
+    low = at_floor(table)
+    silent = prompting(table) if (set(low) == set(table.tasks) if task == ALL else task in low) else ()
+    return tuple(b for b in pool(table) if b not in silent)
+
+
 def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Compared]:
-    found, every = [], pool(table)
+    found, every = [], _met(table, task)
     for method in table.complete_ones("method"):
         arrows = every
         if equal_access:
@@ -174,18 +194,39 @@ def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Co
     return found
 
 
-def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str) -> list[Verdict]:
-    """One word each, the methods' p values adjusted for each other."""
+def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str, lacking: str) -> list[Verdict]:
+    """One word each, the methods' p values adjusted for each other. few: of what there are too few; lacking: floors."""
     better = holm([max(map(above, c.gaps.values())) for c in compared])
     worse = holm([below(c.gaps[c.opponent]) for c in compared])
+    first = ALPHA / max(len(compared), 1)  # the level of Holm's first step
     found = []
     for c, p, q in zip(compared, better, worse, strict=True):
         gap = c.gaps[c.opponent]
         word, note = _word(c, gap, p, q, margin)
+        if lacking:
+            word, note = INCONCLUSIVE, f"a floor is missing: {lacking}"
+        if gap.effective < FEWEST_EFFECTIVE:
+            word, note = TOO_FEW, f"the difference stands on {gap.effective:.0f} groups"
         if few:
             word, note = TOO_FEW, few
-        able = detectable(gap), power(gap, margin)
-        found.append(Verdict(task, c.method, word, c.opponent, gap, c.beside, p, None, *able, c.pool, note))
+        able = detectable(gap, first), power(gap, margin, first)
+        found.append(
+            Verdict(
+                task,
+                c.method,
+                word,
+                c.opponent,
+                gap,
+                c.beside,
+                p,
+                q,
+                equivalent(gap, margin),
+                None,
+                *able,
+                c.pool,
+                note,
+            )
+        )
     return found
 
 
@@ -194,22 +235,31 @@ def _word(c: _Compared, gap: Estimate, better: float, worse: float, margin: floa
         if c.control is None:
             return VOID, "its matched control is not on this board in full"
         return (BEATS, "") if above(c.control) <= ALPHA else (VOID, "it does not stand above its matched control")
-    if equivalent(gap, margin) <= ALPHA_EQUAL:
+    if equivalent(gap, margin) <= ALPHA_EQUAL and gap.effective >= FEWEST_TO_TIE:
         return TIES, ""
     return (LOSES, "") if worse <= ALPHA else (INCONCLUSIVE, "")
+
+
+def lacking(table: Table) -> str:
+    """The floors of the track that lack cells of the board, by name."""
+    names = {name.partition(" [")[0] for name in table.contenders if table.complete(name)}
+    return ", ".join(floor for floor in FLOORS[table.board.track] if floor not in names)
 
 
 def _overall(table: Table, equal_access: bool) -> list[Verdict]:
     """Over the board's tasks; of a single task, which is no suite of tasks, none."""
     if len(table.tasks) < 2:
         return []
-    families = len(set(table.families.values()))
+    families = len({table.families[task] for task in table.tasks})
     if families >= FEWEST_FAMILIES:
         compared = _compared(table, _over_tasks(table), ALL, equal_access)
-        return [replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, table.margins.suite, "")]
+        return [
+            replace(v, flip=_flip(table, v)) for v in _judged(ALL, compared, table.margins.suite, "", lacking(table))
+        ]
     arrows, methods = pool(table), table.complete_ones("method")
     note = f"{families} task families"
-    return [Verdict(ALL, m, TOO_FEW, None, None, None, None, None, None, None, arrows, note) for m in methods if arrows]
+    unknown = (None,) * 8
+    return [Verdict(ALL, m, TOO_FEW, None, *unknown, arrows, note) for m in methods if arrows]
 
 
 def _flip(table: Table, verdict: Verdict) -> float:

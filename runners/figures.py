@@ -15,12 +15,15 @@ from results.table import Table
 from runners.compose import composed
 from runners.leaderboard import margins, selected
 
+WIDEST = 40  # inches
+
 
 def command(overrides: list[str]) -> int:
     """Draws every configured figure for every board of the store."""
     config = composed("figures", overrides)
     check(config["figure"])
-    tables = leaderboard.build(selected(config), margins(config["margins"]))
+    fixed = margins(config["margins"])
+    tables = leaderboard.build(selected(config), fixed)
     if not any(t.tasks for t in tables):
         print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
     paths = drawn(tables, config["figure"], Path(config["out"] or Path(config["store"]) / "figures").expanduser())
@@ -54,6 +57,13 @@ def check(specs: Mapping[str, Any]) -> None:
     from results.figures.style import TITLES
 
     for name, spec in specs.items():
+        missing = [key for key in ("kind", "metric", "width") if key not in spec]
+        if missing:
+            raise FairfightError(
+                f"figure.{name} has no {missing[0]}; say it in its YAML, or add figure.{name}.{missing[0]}."
+            )
+        if not isinstance(spec["width"], (int, float)) or not 1 <= spec["width"] <= WIDEST:
+            raise FairfightError(f"figure.{name}.width={spec['width']!r} is no width; give inches, from 1 to {WIDEST}.")
         _check(name, spec["kind"], list(figures.KINDS), spec["metric"], [figures.MAIN, *TITLES])
 
 

@@ -24,9 +24,10 @@ def command(overrides: list[str]) -> int:
     config = composed("leaderboard", overrides)
     if config["format"] not in FORMATS:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
+    fixed = margins(config["margins"])
     records = selected(config)
     print(f"reading the answers of {len(records)} records ...", file=sys.stderr)
-    tables = leaderboard.build(records, margins(config["margins"]))
+    tables = leaderboard.build(records, fixed)
     known = sorted({c for table in tables for c in table.contenders})
     if config["versus"] is not None and config["versus"] not in known:
         raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
@@ -55,7 +56,7 @@ def _send(tables: Sequence[Table], records: Sequence[Record], out: Path, config:
 def margins(told: Mapping[str, float]) -> Margins:
     """The verdicts' margins, where they are some."""
     unknown = sorted(set(told) - {"task", "suite"})
-    if unknown or any(value <= 0 for value in told.values()):
+    if unknown or any(not value > 0 for value in told.values()):
         raise FairfightError(f"margins={dict(told)} are no margins; give margins.task and margins.suite, above 0.")
     return Margins(**told)
 

@@ -41,7 +41,7 @@
   function value(row, column) {
     const cell = row.cells[column];
     const told = cell.dataset.v;
-    return told === undefined ? cell.textContent.trim().toLowerCase() : Number(told);
+    return told === undefined ? cell.textContent.trim().toLowerCase() : told === "" ? null : Number(told);
   }
 
   function sort(table, head, column) {
@@ -51,7 +51,8 @@
     const body = table.tBodies[0];
     const rows = [...body.rows].map((row, at) => ({ row, at, v: value(row, column) }));
     const compare = (a, b) => (a.v < b.v ? -1 : a.v > b.v ? 1 : 0);
-    rows.sort((a, b) => (up ? compare(a, b) : compare(b, a)) || a.at - b.at);
+    const unknown = (a, b) => (a.v === null) - (b.v === null); // last, whichever way
+    rows.sort((a, b) => unknown(a, b) || (up ? compare(a, b) : compare(b, a)) || a.at - b.at);
     body.append(...rows.map((each) => each.row));
   }
 

@@ -114,7 +114,8 @@ def test_it_shows_what_the_tables_hold() -> None:
     assert "less strong" in page.html([table], versus="strong")
 
 
-def test_verdicts_are_told_in_numbers() -> None:
+def test_verdicts_are_told_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.verdicts.FLOORS", {"detect": ()})
     told = board({"probe": (0.8, 1.0), "linear_probe": (0.7, 1.0), "sae": (0.9, 0.2)}, sae="method")
     text = page.html([told])
     assert "1 method against 2 baselines over its 6 tasks: 1 loses against its opponent" in text

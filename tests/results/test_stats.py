@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.special
 import scipy.stats
 import statsmodels.api as sm
 
@@ -20,8 +21,50 @@ def alone(groups: int) -> Clusters:
 def test_groups_are_told_apart_by_the_classes_that_they_hold() -> None:
     found = clusters(np.array([7, 7, 3, 3, 5, 5]), np.array([0, 1, 1, 1, 1, 1]))
     assert found.of_row.tolist() == [2, 2, 0, 0, 1, 1]
-    assert found.stratum[0] == found.stratum[1] != found.stratum[2]
     assert found.sums(np.arange(6.0)).tolist() == [5, 9, 1]
+    assert found.stratum.tolist() == [0, 0, 0]  # few of a kind are drawn from together
+    mixed = clusters(np.repeat(np.arange(20), 2), np.r_[np.zeros(14, int), np.ones(14, int), np.tile([0, 1], 6)])
+    assert [len(set(mixed.stratum[part].tolist())) for part in (slice(0, 7), slice(7, 14), slice(14, 20))] == [1, 1, 1]
+    assert len(set(mixed.stratum.tolist())) == 3
+    lone = clusters(np.repeat(np.arange(15), 2), np.r_[np.zeros(12, int), np.ones(16, int), [0, 1]])
+    assert lone.stratum[14] == lone.stratum[7] != lone.stratum[0]  # with the largest
+
+
+def test_intervals_cover_where_groups_hold_many_mixtures_of_classes() -> None:
+    """100 groups of five rows in ten classes: hardly two hold the same classes, and each varies all the same."""
+    rng = np.random.default_rng(2)
+
+    def drawn(groups: int) -> tuple[np.ndarray, np.ndarray, Clusters]:
+        truth = rng.integers(0, 10, 5 * groups)
+        base = rng.normal(size=(5 * groups, 10)) + np.eye(10)[truth]
+        found = macro(ranking.auroc, by_class(truth, base + 0.3 * rng.normal(size=(3, 5 * groups, 10))))
+        among = clusters(np.repeat(np.arange(groups), 5), truth)
+        return found.value, among.sums(found.influence), among
+
+    true = np.mean([drawn(1500)[0].mean() for _ in range(4)])
+    estimates = [over_seeds(*drawn(100)) for _ in range(200)]
+    hits = [e.low <= true <= e.high for e in estimates if e.low is not None and e.high is not None]
+    assert len(hits) == 200 and 0.91 <= np.mean(hits) <= 0.99
+
+
+def test_what_stands_on_few_groups_has_a_wide_interval_or_none() -> None:
+    among, influence = alone(200), np.zeros((3, 200))
+    perfect = over_seeds(np.ones(3), influence, among)
+    assert (perfect.low, perfect.high, perfect.effective) == (None, None, 0.0)
+    constant = over_seeds(np.full(3, 0.5), influence, among)
+    assert (constant.low, constant.high) == (0.5, 0.5)
+    influence[:, :2] = 0.01
+    assert over_seeds(np.full(3, 0.98), influence, among).low is None
+    influence[:, :6] = 0.01
+    six = over_seeds(np.full(3, 0.9), influence, among)
+    assert six.effective == pytest.approx(6)
+    assert six.freedom == pytest.approx(2 / (1 / 6 - 1 / 200) - 1)
+
+
+def test_degrees_of_freedom_are_those_of_a_variance_of_normals() -> None:
+    influence = np.random.default_rng(1).normal(size=(1, 4000))
+    found = over_seeds(np.array([0.5]), influence / 1e6, alone(4000))
+    assert found.freedom == pytest.approx(3999, rel=0.15)
 
 
 def test_the_clustered_standard_error_is_that_of_statsmodels() -> None:
@@ -78,7 +121,8 @@ def test_one_seed_adds_no_seed_variance_and_one_group_gives_no_interval() -> Non
     influence = np.random.default_rng(0).normal(0, 0.02 / 30**0.5, (1, 30))
     one = over_seeds(np.array([0.7]), influence, alone(30))
     assert one.high is not None
-    assert one.high - 0.7 == pytest.approx(1.96 * influence.std(ddof=1) * 30**0.5, rel=1e-3)
+    assert one.high - 0.7 == pytest.approx(scipy.special.stdtrit(one.freedom, 0.975) * influence.std(ddof=1) * 30**0.5)
+    assert 10 < one.freedom < 60
     assert over_seeds(np.array([0.7]), influence[:, :1], alone(1)).low is None
 
 

@@ -17,6 +17,8 @@ from statsmodels.stats.weightstats import ttost_paired
 from results import leaderboard, ranking, render
 from results.record import Answers
 from results.stats import (
+    FEWEST_EFFECTIVE,
+    FEWEST_TO_TIE,
     Estimate,
     Measured,
     above,
@@ -36,6 +38,12 @@ from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
 
 PARTS = 40
+
+
+@pytest.fixture(autouse=True)
+def without_floors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made-up boards have no floors; one test is about them."""
+    monkeypatch.setattr("results.verdicts.FLOORS", {"detect": (), "steer": ()})
 
 
 def parts(*means: float, noise: float = 0.01, seed: int = 0, count: int = PARTS) -> Measured:
@@ -110,6 +118,26 @@ def test_within_the_margin_it_ties_and_below_it_loses(mean: float, word: str) ->
 def test_where_nothing_can_be_told_it_is_inconclusive() -> None:
     v = judge(on_one(parts(*[0.8] * 3, noise=0.3, seed=3)))
     assert v.word == "inconclusive" and v.detectable is not None and v.detectable > 0.02
+
+
+def test_without_its_floors_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("results.verdicts.FLOORS", {"detect": ("words", "random", "majority")})
+    bare = many({"probe": 0.8, "words": 0.7, "sae": 0.83, "random": 0.6})
+    assert {(v.word, v.note) for v in verdicts(bare)} == {("inconclusive", "a floor is missing: majority")}
+    assert "missing: majority." in render.as_markdown([bare])
+    whole = many({"probe": 0.8, "words": 0.7, "majority": 0.5, "sae": 0.83, "random": 0.6})
+    assert {v.word for v in verdicts(whole)} == {"beats"}
+
+
+def test_nothing_is_claimed_against_prompting_at_its_floor() -> None:
+    table = many({"probe": 0.7, "asked": 0.8, "sae": 0.75, "random": 0.6})
+    told = replace(table, access={**table.access, "asked": ("description",)})
+    assert {v.word for v in verdicts(told)} == {"loses"}
+    assert all("asked" in v.pool for v in verdicts(told))
+    low = [replace(s, estimate=replace(s.estimate, low=0.45)) if s.contender == "asked" else s for s in told.scores]
+    floored = replace(told, scores=tuple(low))
+    assert {v.word for v in verdicts(floored)} == {"beats"}
+    assert all("asked" not in v.pool for v in verdicts(floored))
 
 
 def test_few_groups_give_no_verdict() -> None:
@@ -300,7 +328,8 @@ def test_differences_are_of_the_seeds_and_parts_that_both_have() -> None:
     assert gap.value == pytest.approx(np.mean([values[2, :3] - holes[0, :3], values[1, :3] - holes[1, :3]]))
     assert paired(one, Measured((7,), np.zeros(1), 4, parts=np.zeros((1, 4)))) is None
     flat = paired(one, one)
-    assert flat is not None and (above(flat), below(flat)) == (1.0, 1.0) and equivalent(flat, 0.01) == 0.0
+    assert flat is not None
+    assert (above(flat), below(flat), equivalent(flat, 0.01)) == (1.0, 1.0, 1.0)  # nothing is known of its variance
 
 
 def rows(rng: np.random.Generator, n: int, seeds: int, means: Sequence[float]) -> list[Measured]:
@@ -319,22 +348,51 @@ def rows(rng: np.random.Generator, n: int, seeds: int, means: Sequence[float]) -
 @pytest.mark.parametrize("n", [100, 500, 1000])
 @pytest.mark.parametrize("area", [0.6, 0.9, 0.99])
 def test_paired_intervals_cover(n: int, seeds: int, area: float) -> None:
-    """Other examples and other seeds: the true difference lies within about 95 of 100 intervals."""
-    assert 0.91 <= coverage(n, seeds, area, draws=400) <= 0.995
+    """Other examples and other seeds: where a verdict is given the true difference lies within 95 of 100 intervals or
+    a few more (less a standard error of 400 draws)."""
+    share, given = coverage(n, seeds, area, draws=400)
+    assert given < 0.2 if (n, area) == (100, 0.99) else 0.939 <= share <= 0.995
 
 
-def coverage(n: int, seeds: int, area: float, draws: int) -> float:
-    """The share of intervals that hold the true difference of two contenders, one of them at this AUROC."""
+def coverage(n: int, seeds: int, area: float, draws: int) -> tuple[float, float]:
+    """Of two contenders, one of them at this AUROC: the share of intervals that hold the true difference, of those
+    that stand on groups enough for a verdict; and the share that do."""
     rng = np.random.default_rng(7)
     mean = scipy.stats.norm.ppf(area) * 2**0.5
     true = np.diff(scipy.stats.norm.cdf(np.array([mean, mean + 0.2]) / (2 + 0.15**2) ** 0.5))[0]
-    hits = 0
+    hits = []
     for _ in range(draws):
         one, two = rows(rng, n, seeds, (mean, mean + 0.2))
         gap = paired(two, one)
-        assert gap is not None and gap.low is not None and gap.high is not None
-        hits += gap.low <= true <= gap.high
-    return hits / draws
+        assert gap is not None
+        if gap.effective >= FEWEST_EFFECTIVE:
+            assert gap.low is not None and gap.high is not None
+            hits.append(gap.low <= true <= gap.high)
+    return float(np.mean(hits)) if hits else np.nan, len(hits) / draws
+
+
+@pytest.mark.parametrize(
+    ("n", "positives", "area"),
+    [(40, 20, 0.995), (100, 10, 0.995), (300, 150, 0.999), (1000, 500, 0.99), (1000, 500, 0.9)],
+)
+def test_what_differs_by_the_margin_ties_in_five_of_a_hundred(n: int, positives: int, area: float) -> None:
+    """Near a perfect score a variance of few groups looks smaller than it is, and most so where both seem perfect."""
+    rng = np.random.default_rng(5)
+    truth = (np.arange(n) < positives).astype(int)
+    among = clusters(np.arange(n), truth)
+    means = scipy.stats.norm.ppf([area, area - 0.02]) * 2**0.5
+    ties = 0
+    for _ in range(400):
+        shared = 0.7**0.5 * rng.normal(size=n)
+        found = []
+        for mean in means:
+            own = 0.8 * rng.normal(size=n) + 0.6 * rng.normal(size=(3, n))
+            reached = ranking.auroc(ranking.ranked(truth == 1, mean * truth + shared + 0.3**0.5 * own))
+            found.append(Measured((0, 1, 2), reached.value, n, among.sums(reached.influence), among))
+        gap = paired(found[1], found[0])
+        assert gap is not None
+        ties += gap.effective >= FEWEST_TO_TIE and equivalent(gap, 0.02) <= 0.05
+    assert ties / 400 <= 0.07  # two standard errors above 5 %
 
 
 def test_errors_stay_at_five_percent() -> None:
@@ -385,7 +443,7 @@ def test_what_is_incomplete_silences_nobody() -> None:
 
 
 def test_a_class_of_few_groups_is_too_few() -> None:
-    for rare, words in ((9, {"too few"}), (10, {"ties", "inconclusive", "loses", "beats", "void"})):
+    for rare in (9, 10):
         found = [v for v in verdicts(several({"linear_probe": 3, "sae": 3}, rare)) if v.task != ALL]
-        assert {v.word for v in found} <= words and len(found) == 2
+        assert len(found) == 2 and (rare == 10 or {v.word for v in found} == {"too few"})
         assert all(("9 groups of the rarer class" in v.note) == (rare == 9) for v in found)
