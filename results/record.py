@@ -78,6 +78,13 @@ class Answers:
             "stratum": None if self.stratum is None else list(self.stratum),
         }
 
+    def same_rows(self, other: Answers) -> bool:
+        """Whether these are answers to the same rows: ids, groups and truth."""
+        return self.id == other.id and all(
+            one is two or np.array_equal(one, two)
+            for one, two in ((self.group, other.group), (self.truth, other.truth))
+        )
+
     def by_part(self) -> list[Answers]:
         """The rows of each part by themselves, in the parts' order."""
         part = np.array(self.part)

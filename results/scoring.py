@@ -33,10 +33,17 @@ def on_task(board: Board, task: str, cells: Cells) -> Scored:
     first = next(iter(cells.values()))[0]
     assert first.test is not None
     for record in (r for records in cells.values() for r in records):
-        if isinstance(first.test, Answers) and isinstance(record.test, Answers) and record.test.id != first.test.id:
+        if not isinstance(first.test, Answers) or not isinstance(record.test, Answers):
+            continue
+        if not record.test.same_rows(first.test):
             raise StoreError(
                 f"The records {first.key[:12]} and {record.key[:12]} of task {task!r} answer different test rows: "
                 f"one of them is of other data under the same version. Delete it (or its pack) and run its cell again."
+            )
+        if not np.isfinite(record.test.score).all():
+            raise StoreError(
+                f"The record {record.key[:12]} of task {task!r} has scores that are no numbers; delete it (or its pack) "
+                f"and run its cell again."
             )
     suite = isinstance(first.test, Steered) or len(set(first.test.part)) > 1
     return _on_suite(board, task, cells) if suite else _on_rows(board, task, cells)

@@ -61,9 +61,11 @@ def names(page: Page, table: str = ".board.shown .ranking") -> list[str]:
     return found
 
 
-def column(page: Page, number: int) -> list[float]:
-    found: list[float] = page.eval_on_selector_all(
-        ".board.shown .ranking tbody tr", f"rows => rows.map(r => Number(r.cells[{number}].dataset.v))"
+def column(page: Page, number: int) -> list[float | None]:
+    """What a column's cells sort by; None: not known."""
+    found: list[float | None] = page.eval_on_selector_all(
+        ".board.shown .ranking tbody tr",
+        f"rows => rows.map(r => r.cells[{number}].dataset.v).map(v => v === '' ? null : Number(v))",
     )
     return found
 
@@ -93,11 +95,13 @@ def test_a_click_sorts_and_another_turns_it_round(page: Page, written: Path) -> 
     number = tokens.evaluate("head => head.cellIndex")
     tokens.get_by_role("button").click()
     assert tokens.get_attribute("aria-sort") == "ascending"  # the cheapest first
-    assert column(page, number) == sorted(column(page, number))
+    known = [each for each in column(page, number) if each is not None]
+    unknown = [None] * (len(ranked) - len(known))
+    assert unknown and column(page, number) == [*sorted(known), *unknown]  # what is not known is last
     assert names(page) != ranked
     tokens.get_by_role("button").press("Enter")
     assert tokens.get_attribute("aria-sort") == "descending"
-    assert column(page, number) == sorted(column(page, number), reverse=True)
+    assert column(page, number) == [*sorted(known, reverse=True), *unknown]
     page.locator(".board.shown .ranking thead th", has_text="contender").get_by_role("button").click()
     assert names(page) == sorted(names(page))
 

@@ -8,7 +8,9 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -40,9 +42,44 @@ def test_answers_to_other_rows_are_refused_and_not_compared() -> None:
     made = records()
     test = made[0].test
     assert isinstance(test, Answers)
-    other = replace(made[0], test=replace(test, id=tuple(f"{name}!" for name in test.id)))
-    with pytest.raises(StoreError, match=rf"{other.key[:12]}.* of task 'sst2' answer different test rows"):
-        leaderboard.build([other, *made[1:]])
+    for changed in (
+        replace(test, id=tuple(f"{name}!" for name in test.id)),
+        replace(test, truth=1 - test.truth),
+        replace(test, group=test.group // 2),
+    ):
+        other = replace(made[0], test=changed)
+        with pytest.raises(StoreError, match=rf"{other.key[:12]}.* of task 'sst2' answer different test rows"):
+            leaderboard.build([other, *made[1:]])
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    made = records()
+    test = made[0].test
+    assert isinstance(test, Answers)
+    score = test.score.copy()
+    score[0, 3, 1] = np.nan
+    with pytest.raises(StoreError, match=rf"{made[0].key[:12]} of task 'sst2' has scores that are no numbers"):
+        leaderboard.build([replace(made[0], test=replace(test, score=score)), *made[1:]])
+
+
+def test_what_nobody_answered_is_no_family() -> None:
+    def of(family: str, **changes: Any) -> Record:
+        r = record(replace(CELL, task={**CELL.task, "name": family}), **changes)
+        return replace(r, about={**r.about, "task_family": family})
+
+    answered = [of(f"f{number}") for number in range(5)]
+    (table,) = leaderboard.build([*answered, of("lost", status="failed", error="no", test=None, dev=None)])
+    assert set(table.families) == set(table.tasks) == {f"f{number}" for number in range(5)}
+    assert "5 task families are too few" in render.as_markdown([table])
+
+
+def test_foreign_names_are_text_in_markdown_and_no_formula_in_csv() -> None:
+    made = [record(replace(CELL, task={**CELL.task, "name": "=1+<img src=x>"}, seed=seed)) for seed in (0, 1)]
+    tables = leaderboard.build(made)
+    assert "<" not in render.as_markdown(tables)
+    assert "&lt;img" in render.as_markdown(tables)
+    lines = list(csv.DictReader(io.StringIO(render.as_csv(tables))))
+    assert {line["task"] for line in lines} == {"'=1+<img src=x>", "all"}
 
 
 def test_rows_have_the_promised_fields() -> None:
