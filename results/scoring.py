@@ -42,8 +42,8 @@ def on_task(board: Board, task: str, cells: Cells) -> Scored:
             )
         if not np.isfinite(record.test.score).all():
             raise StoreError(
-                f"The record {record.key[:12]} of task {task!r} has scores that are no numbers; delete it (or its pack) "
-                f"and run its cell again."
+                f"The record {record.key[:12]} of task {task!r} has scores that are no numbers; delete it (or its "
+                f"pack) and run its cell again."
             )
     suite = isinstance(first.test, Steered) or len(set(first.test.part)) > 1
     return _on_suite(board, task, cells) if suite else _on_rows(board, task, cells)

@@ -97,13 +97,24 @@ def test_a_click_sorts_and_another_turns_it_round(page: Page, written: Path) -> 
     assert tokens.get_attribute("aria-sort") == "ascending"  # the cheapest first
     known = [each for each in column(page, number) if each is not None]
     unknown = [None] * (len(ranked) - len(known))
-    assert unknown and column(page, number) == [*sorted(known), *unknown]  # what is not known is last
+    assert column(page, number) == [*sorted(known), *unknown]
     assert names(page) != ranked
     tokens.get_by_role("button").press("Enter")
     assert tokens.get_attribute("aria-sort") == "descending"
     assert column(page, number) == [*sorted(known, reverse=True), *unknown]
     page.locator(".board.shown .ranking thead th", has_text="contender").get_by_role("button").click()
     assert names(page) == sorted(names(page))
+
+
+def test_what_is_not_known_is_last_either_way(page: Page, tmp_path: Path) -> None:
+    publish.write(leaderboard.build(hostile()), tmp_path)
+    page.goto((tmp_path / "leaderboard.html").as_uri())
+    tokens = page.locator(".board.shown .ranking thead th", has_text="LM tokens")
+    number = tokens.evaluate("head => head.cellIndex")
+    for _ in range(2):
+        tokens.get_by_role("button").click()
+        told = column(page, number)
+        assert told[-1] is None and None not in told[:-1] and len(told) == 3
 
 
 def test_filters_by_name_and_by_side(page: Page, written: Path) -> None:
