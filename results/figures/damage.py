@@ -26,10 +26,12 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
         if e.low is not None and e.high is not None:
             axis.plot([x, x], [e.low, e.high], color=style["color"], linewidth=0.6)
         axis.scatter([x], [e.value], s=20, zorder=3, **style)
-        rows += [{"contender": s.contender, "point": "chosen, scored", "damage": x, metric: e.value}]
-        rows += [{"contender": s.contender, "point": "trial, selected by", "damage": a, metric: b} for a, b in curve]
+        rows += [{"contender": s.contender, "point": "chosen, scored", "damage": x, metric: e.value,
+                  "low": e.low, "high": e.high}]  # fmt: skip
+        rows += [{"contender": s.contender, "point": "trial, selected by", "damage": a, metric: b,
+                  "low": None, "high": None} for a, b in curve]  # fmt: skip
     axis.set_xscale("symlog", linthresh=0.01)
-    axis.set_xlim(left=0)
+    axis.set_xlim(left=-0.001)  # a mark at 0 stands whole
     axis.set_ylim(bottom=0)
     axis.set_xlabel(TITLES["damage"])
     axis.set_ylabel(TITLES[metric])

@@ -40,7 +40,8 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
             axis.scatter(
                 [x], [y], s=14, zorder=3, color="#D55E00" if y > x else "#0072B2", marker="^" if y > x else "v"
             )
-            rows.append({"task": task, "method": method, metric: y, f"{other} {metric}": x, "less": y - x})
+            told = {metric: y, "low": ys[0], "high": ys[1], f"{other} {metric}": x, f"{other} low": xs[0]}
+            rows.append({"task": task, "method": method, **told, f"{other} high": xs[1], "less": y - x})
         axis.axline((0.5, 0.5), slope=1, color="black", linewidth=0.6)
         floor_line(axis, metric)
         floor_line(axis, metric, across=False)
@@ -49,6 +50,8 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
         axis.set_aspect("equal", adjustable="box")
     for axis in axes.flat[len(methods) :]:
         axis.set_visible(False)
+    for axis in axes.flat[max(len(methods) - columns, 0) : len(methods)]:
+        axis.tick_params(labelbottom=True)  # the last of its column, with nothing below
     figure.supxlabel(f"{TITLES[metric]} of {other}", fontsize=8)
     figure.supylabel(f"{TITLES[metric]} of the method", fontsize=8)
     caption = f"Each method beside {other}, a mark per task, with 95 % intervals; above the line the method is better."

@@ -16,13 +16,14 @@ STEPS = 101
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
-    names = [c for c in table.contenders if table.complete(c) and table.sides.get(c) != "control"][:MOST]
+    every = [c for c in table.contenders if table.complete(c) and table.sides.get(c) != "control"]
+    names = every[:MOST]
     tasks = known(table)
     if metric != table.main or not names or len(tasks) < 2:
         raise NothingToDrawError("it needs two tasks and the metric that ranks")
     values = {c: np.concatenate([table.measured[task, c].values for task in tasks]) for c in names}
-    every = np.concatenate(list(values.values()))
-    grid = np.linspace(float(every.min()), float(every.max()), STEPS)
+    reached = np.concatenate(list(values.values()))
+    grid = np.linspace(float(reached.min()), float(reached.max()), STEPS)
     figure, axis = named(width, len(names))
     rows, ends = [], []
     for i, c in enumerate(names):
@@ -37,4 +38,6 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     axis.set_ylabel("share of tasks and seeds at or above")
     name_points(axis, ends)
     caption = f"The share of the {len(tasks)} tasks and their seeds in which a contender reaches a {TITLES[metric]}."
+    if len(every) > MOST:
+        caption += f" The {MOST} of the {len(every)} methods and baselines that have the best means."
     return Drawn(figure, caption, rows)

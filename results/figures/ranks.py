@@ -27,9 +27,10 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     for i, (first, last) in enumerate(bars):
         x = max(ranks.values()) + 1.0 + 0.8 * i
         axis.plot([x, x], [first - 0.25, last + 0.25], color="black", linewidth=1.6, solid_capstyle="butt")
+    axis.set_xticks([tick for tick in axis.get_xticks() if 1 <= tick <= len(order)])  # bars stand beyond the ranks
     axis.set_yticks(range(len(order)), order)
     axis.invert_yaxis()
-    axis.set_xlabel(f"mean rank over {len(table.tasks)} tasks (1 is best)")
+    axis.set_xlabel(f"mean rank over {len(known(table))} tasks (1 is best)")
     within = [[str(i) for i, (first, last) in enumerate(bars) if first <= y <= last] for y in range(len(order))]
     rows = [
         {"contender": c, "mean rank": ranks[c], "bars": " ".join(mine)} for c, mine in zip(order, within, strict=True)

@@ -12,6 +12,8 @@ from results.figures.style import FLOOR, STYLE, TITLES, Drawn, NothingToDrawErro
 from results.measures import most
 from results.table import Score, Table
 
+MANY = 15  # contenders from which lines are set close
+
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
@@ -20,8 +22,9 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
         raise NothingToDrawError(f"no record has metric={metric}")
     panels = [*(["all"] if any(s.task == "all" for s in table.scores) else []), *table.tasks]
     order = list(reversed(table.contenders))
-    height = 0.6 + 0.22 * len(order)
-    columns = min(len(panels), 5)
+    many = len(order) > MANY
+    height = 0.6 + (0.11 if many else 0.22) * len(order)
+    columns = min(len(panels), 6 if many else 5)
     lines = -(-len(panels) // columns)
     figure, axes = plt.subplots(
         lines, columns, figsize=(width, height * lines), sharey=True, sharex=True, squeeze=False, layout="constrained"
@@ -35,7 +38,7 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
             "mean over tasks" if task == "all" else textwrap.fill(task, 24),
             fontweight="bold" if task == "all" else None,
         )
-        axis.set_yticks(range(len(order)), order)
+        axis.set_yticks(range(len(order)), order, fontsize=5 if many else None)
         floor_line(axis, metric, across=False)
         axis.grid(axis="x", linewidth=0.3)
     for axis in axes.flat[len(panels) :]:

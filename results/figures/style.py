@@ -129,5 +129,6 @@ def name_points(axis: Axes, points: Sequence[tuple[str, float, float]], size: fl
     for (name, x, y), place in zip(ordered, at, strict=True):
         axis.annotate(
             name, (x, y), xytext=(1.03, place), textcoords="axes fraction", fontsize=size, va="center",
-            annotation_clip=False, arrowprops={"arrowstyle": "-", "linewidth": 0.3, "color": "#999999", "shrinkB": 2},
+            annotation_clip=False,  # the line ends at the name's left, or it would cross others
+            arrowprops={"arrowstyle": "-", "linewidth": 0.3, "color": "#999999", "shrinkB": 2, "relpos": (0, 0.5)},
         )  # fmt: skip
