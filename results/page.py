@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from results import samples
+from results.assumptions import HOW, assumptions
 from results.charts import FRAME, Point, frontier, scatter, steps
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
@@ -66,6 +67,8 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "verdicts": [_judged(t, m, found, fair) for m in methods if found],
         "pool": found[0].pool if found else (),
         "margins": t.margins,
+        "assumptions": assumptions(t),
+        "how": HOW,
         "floors": FLOORS[t.board.track],
         "open": t.board.half == "lockbox",
         "scatter": _cost(t, name),

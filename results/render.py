@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from results.assumptions import HOW, assumptions
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
@@ -90,6 +91,7 @@ def _markdown(t: Table, versus: str) -> str:
     lines += _aligned(table)
     lines += _verdicts(t)
     lines += _toolbox(t)
+    lines += _assumptions(t)
     lines += _notes(t)
     return "\n".join(lines)
 
@@ -271,6 +273,15 @@ def _toolbox(t: Table) -> list[str]:
         f"reaches counts for it only where it stands above its matched control; else it is void."
     )
     return ["", about, "", *_aligned(rows)]
+
+
+def _assumptions(t: Table) -> list[str]:
+    found = assumptions(t)
+    if not found:
+        return []
+    rows = [["assumption", "contender", "less", "difference", "it stands"]]
+    rows += [[a.question, a.one, a.two, _gap(a.gap), a.told] for a in found]
+    return ["", f"What these records say about common assumptions. {HOW}", "", *_aligned(rows)]
 
 
 def against_control(t: Table, method: str) -> str:

@@ -37,6 +37,7 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
         axis.set_title(
             "mean over tasks" if task == "all" else textwrap.fill(task, 24),
             fontweight="bold" if task == "all" else None,
+            fontsize=6 if many else None,
         )
         axis.set_yticks(range(len(order)), order, fontsize=5 if many else None)
         floor_line(axis, metric, across=False)

@@ -132,6 +132,7 @@ def test_filters_by_name_and_by_side(page: Page, written: Path) -> None:
 def test_a_deep_link_opens_its_board_and_its_details(page: Page, written: Path) -> None:
     page.goto(written.as_uri())
     page.get_by_role("tab", name="steer").click()
+    page.locator(".board.shown h2", has_text="steer").wait_for()  # a change of the hash comes later than the click
     board = page.locator(".board.shown").get_attribute("id")
     page.goto("about:blank")
     page.goto(f"{written.as_uri()}#{board}--contender--reps")
