@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from results import page, render
@@ -18,18 +20,15 @@ def test_they_are_of_contenders_that_ship(track: str) -> None:
 
 
 def test_a_pair_with_every_cell_is_told_with_its_interval() -> None:
-    table = board(
-        {"linear_probe": (0.8, 1.0), "bag_of_words": (0.7, 0.2), "mlp": (0.8, 1.0), "untrained_model": (0, 0)}
-    )
+    skills = {"linear_probe": 1.0, "bag_of_words": 0.2, "mlp": 1.0, "untrained_model": 0.0}
+    table = board({name: (0.5, skill) for name, skill in skills.items()})
     found = {(a.one, a.two): a for a in assumptions(table)}
-    assert set(found) == {
-        ("linear_probe", "bag_of_words"),
-        ("linear_probe", "untrained_model"),
-        ("mlp", "linear_probe"),
-    }
-    words, curved = found["linear_probe", "bag_of_words"], found["mlp", "linear_probe"]
+    below = {two for one, two in found if one == "linear_probe"}
+    assert below == {"bag_of_words", "untrained_model"} and len(found) == 3
+    words = found["linear_probe", "bag_of_words"]
     assert words.gap == table.against("linear_probe", "bag_of_words") and words.told == "above"
-    assert curved.told == "not told apart"
+    told = [replace(words, gap=gap).told for gap in ((0, -1, 1), (1, 0.5, 2), (-1, -2, -0.5))]
+    assert told == ["not told apart", "above", "below"]
     for text in (render.as_markdown([table]), page.html([table]).replace("\u2212", "-")):
         assert words.question in text and f"{words.gap[0]:+.3f}" in text
 
