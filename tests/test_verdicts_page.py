@@ -1,0 +1,76 @@
+"""docs/verdicts.md is what the published records of the lockbox half give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from results import leaderboard, render
+from results.store import Store
+from results.table import Table
+from results.verdicts import verdicts
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "verdicts.md"
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[Table, Table]:
+    """The lockbox half, and the public half of the same tasks and contenders."""
+    records = [
+        r
+        for r in Store(ROOT / "results" / "published" / "core").records()
+        if (r.cell.regime["name"], r.cell.budget["name"]) == ("standard", "small")
+    ]
+    asked = [r for r in records if r.cell.half == "lockbox"]
+    cells = {name: {r.cell.task["name"] if name == "task" else r.cell.contender["name"] for r in asked} for name in
+             ("task", "contender")}  # fmt: skip
+    (lockbox,) = leaderboard.build(asked)
+    (public,) = leaderboard.build(
+        r
+        for r in records
+        if r.cell.half == "public"
+        and r.cell.task["name"] in cells["task"]
+        and r.cell.contender["name"] in cells["contender"]
+    )
+    assert all(r.about["lockbox_opened"] for r in asked)
+    return lockbox, public
+
+
+def test_tables_and_sentences_are_those_of_the_leaderboard(halves: tuple[Table, Table]) -> None:
+    printed = render.as_markdown([halves[0]]).splitlines()
+    shown = [line for line in PAGE.read_text().splitlines() if line.startswith(("|", "- "))]
+    assert len(shown) > 40 and set(shown) <= set(printed)
+    methods = halves[0].complete_ones("method")
+    assert sum(line.startswith("- ") for line in shown) == len(methods)
+
+
+def test_the_prose(halves: tuple[Table, Table]) -> None:
+    lockbox, public = halves
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    assert f"{len(lockbox.tasks)} tasks of the suite, each of another family: {', '.join(lockbox.tasks)}." in text
+    assert len({lockbox.families[task] for task in lockbox.tasks}) == len(lockbox.tasks)
+    pool = lockbox.complete_ones("baseline")
+    assert f"The pool has {len(pool)} baselines: {', '.join(pool)}." in text
+    found = {(v.task, v.method): v for v in verdicts(lockbox)}
+    words = {where: v.word for where, v in found.items()}
+    methods = lockbox.complete_ones("method")
+    assert f"over all tasks each of the {len(methods)} loses" in text
+    assert "beats" not in words.values() and "void" not in words.values()
+    assert {(v.word, v.opponent) for v in found.values() if v.task == "all"} == {("loses", "multi_site_probe")}
+    both = [c for c in lockbox.contenders if lockbox.complete(c) and public.complete(c)]
+    means = [[s.estimate.value for c in both if (s := t.find("all", c)) is not None] for t in halves]
+    assert f"correlation {scipy.stats.spearmanr(*means).statistic:.3f} over {len(both)} contenders" in text
+    assert f"differs by more than {np.abs(np.subtract(*means)).max():.3f}" in text
+    before = {(v.task, v.method): v.word for v in verdicts(public)}
+    same = sum(before[where] == word for where, word in words.items())
+    assert f"{same} of {len(words)} verdicts have the same word; 0 turn" in text
+    assert not any({before[where], word} == {"beats", "loses"} for where, word in words.items())
+    changed = [{before[where], word} for where, word in words.items() if before[where] != word]
+    assert sum("inconclusive" in each for each in changed) > len(changed) / 2
