@@ -36,8 +36,12 @@ def _of_track(records: list[Record], margins: Margins) -> list[Table]:
             r.cell.track, name("regime", r), name("budget", r), name("model", r), r.cell.half, name("judge", r)
         )
         boards.setdefault(board, []).append(r)
-    plain_first = sorted(boards, key=lambda b: (b.regime != PLAIN, repr(b)))
-    return [_table(board, boards[board], name, margins) for board in plain_first]
+
+    def place(b: Board) -> tuple[bool, bool, int, str]:
+        """The plain regime first, of that the half that decides, then what most was run on."""
+        return b.regime != PLAIN, b.half != "lockbox", -len(boards[b]), repr(b)
+
+    return [_table(board, boards[board], name, margins) for board in sorted(boards, key=place)]
 
 
 def _table(board: Board, records: list[Record], name: Names, margins: Margins) -> Table:

@@ -62,6 +62,19 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
         leaderboard.build([replace(made[0], test=replace(test, score=score)), *made[1:]])
 
 
+def test_boards_that_decide_come_first_then_those_of_most_cells() -> None:
+    def of(half: str, regime: str, budget: str, cells: int) -> list[Record]:
+        cell = replace(CELL, half=half, regime={"name": regime}, budget={"name": budget})
+        return [record(replace(cell, seed=seed)) for seed in range(cells)]
+
+    made = [*of("public", "few", "b", 4), *of("public", "standard", "a", 1), *of("public", "standard", "b", 3),
+            *of("lockbox", "standard", "b", 2)]  # fmt: skip
+    found = [(t.board.half, t.board.regime, t.board.budget) for t in leaderboard.build(made)]
+    assert found == [
+        ("lockbox", "standard", "b"), ("public", "standard", "b"), ("public", "standard", "a"), ("public", "few", "b"),
+    ]  # fmt: skip
+
+
 def test_what_nobody_answered_is_no_family() -> None:
     def of(family: str, **changes: Any) -> Record:
         r = record(replace(CELL, task={**CELL.task, "name": family}), **changes)
