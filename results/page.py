@@ -63,7 +63,7 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "beside": list(BESIDE[t.board.track].values()),
         "ranking": [_line(t, name, c, versus, found) for c in t.contenders],
         "headline": _headline(t, found),
-        "sentences": [sentence(m, found) for m in methods] if len(t.tasks) > 1 else [],
+        "sentences": [sentence(m, found, quivers(t)) for m in methods] if len(t.tasks) > 1 else [],
         "verdicts": [_judged(t, m, found, fair) for m in methods if found],
         "pool": found[0].pool if found else (),
         "margins": t.margins,

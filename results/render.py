@@ -217,7 +217,7 @@ def _verdicts(t: Table) -> list[str]:
         about += f" Nothing is decided without the floors of the track; missing: {missing}."
     if t.board.half != "lockbox":
         about += f" Of the {t.board.half} half they are for looking: the lockbox decides."
-    words = [f"- {sentence(name, found)}" for name in names] if len(t.tasks) > 1 else []
+    words = [f"- {sentence(name, found, quivers(t))}" for name in names] if len(t.tasks) > 1 else []
     return ["", about, "", *_aligned(rows), *([""] if words else []), *words]
 
 
@@ -266,7 +266,8 @@ def _toolbox(t: Table) -> list[str]:
         name = q.added[0] if len(q.added) == 1 else "all methods"
         interval = f" [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]" if q.interval else ""
         control = against_control(t, name) if len(q.added) == 1 else "–"
-        rows.append([name, f"{q.picked}/{q.cells}", f"{q.change:+.4f}{interval}", control])
+        change = f"{q.change:+.4f}{interval}" if q.picked else "never chosen"
+        rows.append([name, f"{q.picked}/{q.cells}", change, control])
     about = (
         f"The toolbox of {len(found[0].pool)} baselines answers each task and seed with the one that did best on the "
         f"shared folds: mean {TITLES[t.main]} {found[0].without:.3f}. Does it rise when a method joins? What a method "

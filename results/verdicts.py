@@ -29,7 +29,7 @@ from functools import partial
 import numpy as np
 from scipy.stats import rankdata
 
-from results.quiver import pool
+from results.quiver import Quiver, pool
 from results.stats import (
     FEWEST_EFFECTIVE,
     FEWEST_FAMILIES,
@@ -268,8 +268,21 @@ def _flip(table: Table, verdict: Verdict) -> float:
     return sign_flip(by_family(gaps, [table.families[task] for task in table.tasks]))
 
 
-def sentence(method: str, found: Sequence[Verdict]) -> str:
-    """A method's verdicts in plain English."""
+def sentence(method: str, found: Sequence[Verdict], toolboxes: Sequence[Quiver] = ()) -> str:
+    """A method's verdicts in plain English, and what it brings to the baselines' toolbox, where that is told."""
+    brings = next((f" {_brings(q)}" for q in toolboxes if q.added == (method,)), "")
+    return _reading(method, found) + brings
+
+
+def _brings(q: Quiver) -> str:
+    if not q.picked:
+        return "Beside the baselines it is never chosen."
+    interval = f" [{q.interval[0]:+.4f}, {q.interval[1]:+.4f}]" if q.interval else ""
+    change = f"{q.change:+.4f}{interval}"
+    return f"Beside the baselines it is chosen in {q.picked} of {q.cells} cells, and changes their score by {change}."
+
+
+def _reading(method: str, found: Sequence[Verdict]) -> str:
     mine = [v for v in found if v.method == method and v.task != ALL]
     counts = [(word, sum(v.word == word for v in mine)) for word in WORDS]
     names = {BEATS: "win", TIES: "tie", LOSES: "loss", VOID: "void win"}

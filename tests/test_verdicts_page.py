@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 from results import leaderboard, render
+from results.quiver import quivers
 from results.store import Store
 from results.table import Table
 from results.verdicts import verdicts
@@ -64,6 +65,7 @@ def test_the_prose(halves: tuple[Table, Table]) -> None:
     assert f"over all tasks each of the {len(methods)} loses" in text
     assert "beats" not in words.values() and "void" not in words.values()
     assert {(v.word, v.opponent) for v in found.values() if v.task == "all"} == {("loses", "multi_site_probe")}
+    assert all(q.interval is not None and q.interval[0] <= 0 <= q.interval[1] for q in quivers(lockbox))
     both = [c for c in lockbox.contenders if lockbox.complete(c) and public.complete(c)]
     means = [[s.estimate.value for c in both if (s := t.find("all", c)) is not None] for t in halves]
     assert f"correlation {scipy.stats.spearmanr(*means).statistic:.3f} over {len(both)} contenders" in text

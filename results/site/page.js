@@ -93,6 +93,10 @@
     apply();
   }
 
+  addEventListener("beforeprint", () => {
+    for (const each of document.querySelectorAll("details.about")) each.open = true; // paper has nothing to click
+  });
+
   const theme = document.getElementById("theme");
   theme.hidden = false;
   theme.addEventListener("click", () => {

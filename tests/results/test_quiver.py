@@ -11,6 +11,7 @@ from results import leaderboard, render
 from results.quiver import pool, quivers
 from results.record import Record
 from results.table import Table
+from results.verdicts import sentence, verdicts
 from tests.results.test_record import CELL, record
 
 Told = dict[str, tuple[float, float]]  # contender -> score out of fold, skill on test
@@ -43,6 +44,19 @@ def test_what_looks_better_out_of_fold_joins_and_the_test_says_what_it_brings() 
     assert q.change == pytest.approx(mean(table, "sae") - mean(table, "probe"))
     assert q.change < 0
     assert (q.picked, q.cells) == (12, 12)
+
+
+def test_a_sentence_tells_what_a_method_brings() -> None:
+    rises = board({"probe": (0.8, 1.0), "words": (0.7, 3.0), "sae": (0.9, 2.0)}, sae="method")
+    (q,) = quivers(rises)
+    said = sentence("sae", verdicts(rises), [q])
+    assert q.interval is not None
+    change = "{:+.4f} [{:+.4f}, {:+.4f}]".format(q.change, *q.interval)
+    assert said.endswith(f" Beside the baselines it is chosen in 12 of 12 cells, and changes their score by {change}.")
+    assert said in render.as_markdown([rises])
+    idle = board({"probe": (0.8, 1.0), "sae": (0.7, 2.0)}, sae="method")
+    assert sentence("sae", verdicts(idle), quivers(idle)).endswith(". Beside the baselines it is never chosen.")
+    assert "| never chosen " in render.as_markdown([idle])
 
 
 def test_what_is_not_chosen_changes_nothing() -> None:
