@@ -1,8 +1,8 @@
-"""Mean score against LM tokens, as if each contender stood alone; the Pareto frontier is drawn."""
+"""Mean score against what a contender costs standing alone, in LM tokens; the Pareto frontier is drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from results.figures.style import (
     STYLE,
@@ -17,10 +17,18 @@ from results.figures.style import (
     refuse_lower,
     scope,
 )
-from results.table import Table
+from results.table import Score, Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
+    what = "in tokens read by the language model (full-depth equivalents)"
+    return against(boards, metric, width, lambda s: s.lm_tokens, "LM tokens", what)
+
+
+def against(
+    boards: Sequence[Table], metric: str, width: float, cost: Callable[[Score], float], unit: str, what: str
+) -> Drawn:
+    """The figure for one kind of cost."""
     (table,) = boards
     refuse_lower(metric)
     found = means(table, metric)
@@ -29,28 +37,28 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
         low, high = s.estimate.low, s.estimate.high
         error = None if low is None or high is None else [[s.estimate.value - low], [high - s.estimate.value]]
         axis.errorbar(
-            s.lm_tokens, s.estimate.value, error, fmt="none", ecolor=STYLE[s.family]["color"], elinewidth=0.6, alpha=0.5
+            cost(s), s.estimate.value, error, fmt="none", ecolor=STYLE[s.family]["color"], elinewidth=0.6, alpha=0.5
         )
-        axis.scatter([s.lm_tokens], [s.estimate.value], s=20, zorder=3, **STYLE[s.family])
+        axis.scatter([cost(s)], [s.estimate.value], s=20, zorder=3, **STYLE[s.family])
     best, frontier = float("-inf"), []
-    for s in sorted(found, key=lambda s: (s.lm_tokens, -s.estimate.value)):
+    for s in sorted(found, key=lambda s: (cost(s), -s.estimate.value)):
         if s.estimate.value > best:
             best = s.estimate.value
-            frontier.append((s.lm_tokens, best))
+            frontier.append((cost(s), best))
     axis.step(*zip(*frontier, strict=True), where="post", color="black", linewidth=0.6, linestyle="--", zorder=1)
-    if any(s.lm_tokens > 0 for s in found):
-        least = min(s.lm_tokens for s in found if s.lm_tokens > 0)
+    if any(cost(s) > 0 for s in found):
+        least = min(cost(s) for s in found if cost(s) > 0)
         axis.set_xscale("symlog", linthresh=least / 2)
-        axis.set_xlim(left=-least / 10, right=2 * max(s.lm_tokens for s in found))
+        axis.set_xlim(left=-least / 10, right=2 * max(map(cost, found)))
     else:
         axis.set_xlim(-1, 1)
-    axis.set_xlabel("LM tokens for all tasks: selection, fit and queries")
+    axis.set_xlabel(f"{unit} for all tasks: selection, fit and queries")
     axis.set_ylabel(f"mean {TITLES[metric]} (95 % interval)")
     floor_line(axis, metric)
-    name_points(axis, [(s.contender, s.lm_tokens, s.estimate.value) for s in found])
+    name_points(axis, [(s.contender, cost(s), s.estimate.value) for s in found])
     legend(figure, found)
     caption = (
-        f"Mean {TITLES[metric]} over {scope(table)} against what a contender would cost standing alone, in tokens read "
-        f"by the language model (full-depth equivalents). Dashed: the frontier, left of which nothing is as good."
+        f"Mean {TITLES[metric]} over {scope(table)} against what a contender would cost standing alone, {what}. "
+        f"Dashed: the frontier, left of which nothing is as good."
     )
     return Drawn(figure, caption, numbers(found))

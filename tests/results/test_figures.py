@@ -124,7 +124,7 @@ def test_regimes_are_drawn_as_changes_over_the_tasks_of_both(tables: list[Table]
 
 
 def test_less_is_not_taken_for_more(tables: list[Table]) -> None:
-    for kind in ("cost", "head_to_head"):
+    for kind in ("cost", "seconds", "head_to_head"):
         with pytest.raises(figures.NothingToDrawError, match="of ece less is better"):
             figures.draw(kind, tables[:1], "ece", 5.0)
 

@@ -21,7 +21,7 @@ from results.store import StoreError
 from results.table import at_floor
 from tests.results.test_record import CELL, record
 
-DRAWN = ("scores", "cost")  # every other kind is drawn in `test_figures.py`
+DRAWN = ("scores", "cost", "seconds")  # every other kind is drawn in `test_figures.py`
 
 
 def records() -> list[Record]:

@@ -10,7 +10,7 @@ import statsmodels.api as sm
 
 from results import ranking
 from results.ranking import by_class, macro
-from results.stats import Clusters, Estimate, clusters, over_seeds, over_tasks
+from results.stats import Clusters, Estimate, clusters, over_families, over_seeds, over_tasks
 
 
 def alone(groups: int) -> Clusters:
@@ -145,6 +145,22 @@ def test_across_many_families_it_is_a_t_interval_over_their_means() -> None:
     means = [0.65, 0.8, 0.65, 0.75, 0.9, 0.525]
     low, high = scipy.stats.t.interval(0.95, 5, np.mean(means), scipy.stats.sem(means))
     assert (ours.value, ours.low, ours.high) == pytest.approx((np.mean(means), low, high))
+
+
+@pytest.mark.parametrize("families", [6, 8, 16])
+def test_intervals_over_families_cover(families: int) -> None:
+    """Families of one to three tasks, differences of their own, and the noise of examples and seeds on each."""
+    rng = np.random.default_rng(families)
+    hits = 0
+    for _ in range(500):
+        of = [f"f{number}" for number in range(families) for _ in range(rng.integers(1, 4))]
+        own = dict(zip(sorted(set(of)), rng.normal(-0.02, 0.03, families), strict=True))
+        gaps = np.array([own[name] for name in of]) + rng.normal(0, 0.015, len(of))
+        e = over_families(gaps, of)
+        assert e is not None and e.low is not None and e.high is not None
+        hits += e.low <= -0.02 <= e.high
+    assert 0.93 <= hits / 500 <= 0.97
+    assert over_families(np.zeros(4), ["a", "b", "c", "d"]) is None  # too few
 
 
 def test_across_few_families_it_speaks_of_these_tasks_alone() -> None:
