@@ -74,7 +74,7 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """Every record; one that is packed too comes as it stands alone."""
-        if not self.folder.is_dir() and not self.packs.is_dir():
+        if not any(self.folder.glob("*.json")) and not any(self.packs.glob("*.npz")):
             raise StoreError(
                 f"The store {str(self.root)!r} holds no records; name one with store=<folder>, or fill it with "
                 f"`fairfight run experiment=quickstart store={self.root}`."
