@@ -72,13 +72,18 @@ class Store:
         Path(name).unlink()
         return target
 
+    @property
+    def nothing(self) -> str:
+        """What to tell who asks an empty store."""
+        return (
+            f"The store {str(self.root)!r} holds no records; name one with store=<folder>, or fill it with "
+            f"`fairfight run experiment=quickstart store={self.root}`."
+        )
+
     def records(self) -> Iterator[Record]:
         """Every record; one that is packed too comes as it stands alone."""
-        if not any(self.folder.glob("*.json")) and not any(self.packs.glob("*.npz")):
-            raise StoreError(
-                f"The store {str(self.root)!r} holds no records; name one with store=<folder>, or fill it with "
-                f"`fairfight run experiment=quickstart store={self.root}`."
-            )
+        if not self.folder.is_dir() and not self.packs.is_dir():
+            raise StoreError(self.nothing)
         alone: set[str] = set()
         for path in sorted(self.folder.glob("*.json")):
             alone.add(path.stem)

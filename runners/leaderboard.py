@@ -84,6 +84,8 @@ def selected(config: Mapping[str, Any]) -> list[Record]:
             raise FairfightError(
                 f"No record in {config['store']!r} has {name}={unknown[0]}; there are {', '.join(sorted(seen[name]))}."
             )
+    if not any(seen.values()):
+        raise FairfightError(Store(config["store"]).nothing)
     if not kept:
         told = ", ".join(f"{name}={config[name]}" for name in FILTERS if config[name] is not None)
         raise FairfightError(f"No record in {config['store']!r} passes the filters ({told}); change them or the store.")

@@ -293,8 +293,10 @@ def test_never_runs_nothing_and_says_what_is_missing(base: list[str], capsys: An
 
 
 def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "begun" / "records").mkdir(parents=True)
     for words, sentence in (
         (["leaderboard", f"store={tmp_path / 'none'}"], "holds no records"),
+        (["leaderboard", f"store={tmp_path / 'begun'}"], "holds no records"),
         (["leaderboard", "stor=x"], "Could not override 'stor'"),
         (["leaderboard", "nonsense"], "is no override"),
         (["figures", f"store={tmp_path / 'none'}"], "holds no records"),
