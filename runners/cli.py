@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -62,9 +64,23 @@ def _call(command: str, rest: list[str]) -> int:
         return 0
     try:
         code: int = module.command(rest)
-    except (FairfightError, StoreError, HydraException, OmegaConfBaseException) as error:
+    except (FairfightError, StoreError) as error:
         return _fail(first_line(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        return _fail(
+            f"{first_line(error).rstrip('.')}; `fairfight {command} -h` shows what may be set.{_choices(error)}"
+        )
     return code
+
+
+def _choices(error: Exception) -> str:
+    """What a configuration group offers, where a choice of it is not there."""
+    from runners.compose import options
+
+    group = re.search(r"'(\w+)/\w+'", str(error))
+    if group is None or not (importlib.resources.files("conf") / group[1]).is_dir():
+        return ""
+    return f" For {group[1]} there are: {', '.join(options(group[1]))}."
 
 
 def _app(command: str, rest: list[str]) -> int:
