@@ -8,6 +8,8 @@ from.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from arena import assets
 from arena.contract import Brief, FairfightError, Part, Regime, Split, TaskMeta
 from tasks import cleaning
@@ -63,6 +65,7 @@ class ConceptsDetect:
         asked, two = cleaning.clean(
             [text for text, _ in texts], [int(of == OWN) for _, of in texts], strata=[of for _, of in texts]
         )
+        asked = replace(asked, groups=asked.groups + data.groups.max() + 1)  # none of them is one of the train set's
         brief = Brief(f"Is this in the text: {source.concept}?", self.brief.classes, self.brief.words)
         told = {"train": cleaning.summary(one), "asked": cleaning.summary(two)}
         return given(name, brief, data, asked, regime, seed), told
