@@ -123,7 +123,7 @@ def _line(t: Table, contender: str, rank: str) -> list[str]:
         own[0].family if own else "",
         _cell(every) if every else f"{have}/{of} cells",
         *(_cell(t.find(task, contender)) for task in t.tasks),
-        *(f"{s.estimate.value:.3f}" if s else "–" for s in beside),
+        *(_value(s.estimate.value) if s else "–" for s in beside),
         f"{every.lm_tokens:,.0f}" if every else "–",
         f"{every.seconds:,.1f}" if every else "–",
         ", ".join(t.access.get(contender, ())),
@@ -134,12 +134,17 @@ def _gap(found: tuple[float, float, float] | None) -> str:
     return "–" if found is None else f"{found[0]:+.3f} [{found[1]:+.3f}, {found[2]:+.3f}]"
 
 
+def _value(x: float) -> str:
+    """A dash where there is no number: AUROC of answers of one class is undefined."""
+    return f"{x:.3f}" if np.isfinite(x) else "–"
+
+
 def _cell(score: Score | None) -> str:
     if score is None:
         return "–"
     e = score.estimate
     if e.low is None or e.high is None:
-        return f"{e.value:.3f}"
+        return _value(e.value)
     return f"{e.value:.3f} [{e.low:.2f}, {e.high:.2f}]"
 
 
