@@ -31,11 +31,13 @@ from results.table import CHANCE, VERSUS, Score, Table, at_floor, floor_of
 from results.verdicts import ALL, FLOORS, WORDS, Verdict, sentence, verdicts
 
 ANSWERS = 5  # of a steered contender that its detail view shows
+SETTINGS = 8  # likewise
+COMMAND = "fairfight leaderboard"
 _FILES = Path(__file__).parent / "site"
 
 
-def html(tables: Sequence[Table], versus: str | None = None) -> str:
-    """The whole page; `versus` is laid beside every contender (None: the track's own)."""
+def html(tables: Sequence[Table], versus: str | None = None, command: str = COMMAND) -> str:
+    """The whole page; `versus` is laid beside every contender (None: the track's own), `command` made it."""
     environment = Environment(
         loader=FileSystemLoader(_FILES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -44,7 +46,7 @@ def html(tables: Sequence[Table], versus: str | None = None) -> str:
     names = _distinct([_slug(" ".join(_words(t))) for t in tables])
     boards = [_board(t, name, versus or VERSUS[t.board.track]) for t, name in zip(tables, names, strict=True)]
     own = {name: Markup((_FILES / f"page.{name}").read_text()) for name in ("css", "js")}
-    return environment.get_template("page.html").render(boards=boards, frame=FRAME, words=WORDS, **own)
+    return environment.get_template("page.html").render(boards=boards, frame=FRAME, words=WORDS, command=command, **own)
 
 
 def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
@@ -101,15 +103,16 @@ class Bar:
 def _line(t: Table, board: str, contender: str, versus: str, found: Sequence[Verdict]) -> dict[str, Any]:
     every = t.find(ALL, contender)
     have, of = t.coverage[contender]
-    word = next((v.word for v in found if (v.method, v.task) == (contender, ALL)), None)
-    alone = [v for v in found if v.method == contender]
+    mine = [v for v in found if v.method == contender]
+    whole = next((v for v in mine if v.task == ALL), mine[0] if len(mine) == 1 else None)
     return {
         "name": contender,
         "link": _anchor(board, "contender", contender),
         "side": t.sides.get(contender, ""),
         "complete": t.complete(contender),
         "coverage": f"{have}/{of} cells",
-        "word": word or (alone[0].word if len(alone) == 1 else None),
+        "word": whole.word if whole else None,
+        "opponent": whole.opponent if whole else None,
         "mean": every,
         "bar": _bar(every) if every else None,
         "gap": t.against(contender, versus),
@@ -232,6 +235,7 @@ def _detail(t: Table, board: str, contender: str) -> dict[str, Any]:
     """All that is known of a contender: its settings, what was chosen, what it spent, what failed."""
     records = [r for (_, of), found in t.records.items() if of == contender for r in found]
     first, ok = records[0], [r for r in records if r.status == "ok"]
+    chosen = _chosen(ok)
     return {
         "name": contender,
         "id": _anchor(board, "contender", contender),
@@ -242,7 +246,8 @@ def _detail(t: Table, board: str, contender: str) -> dict[str, Any]:
         "params": _settings(first.cell.contender.get("params", {})),
         "grid": _settings(first.cell.contender.get("grid", {})),
         "path": _settings(first.cell.contender.get("path", {})),
-        "chosen": _chosen(ok),
+        "chosen": chosen[:SETTINGS],
+        "settings_more": max(len(chosen) - SETTINGS, 0),
         "trials": steps(_best_so_far(ok)),
         "spent": _spent(ok),
         "failures": sorted({str(r.error) for r in records if r.status != "ok"}),
@@ -262,7 +267,7 @@ def _chosen(records: Sequence[Record]) -> list[tuple[str, int]]:
         for trial in [r.chosen] if isinstance(r.chosen, int) else (r.chosen or ()):
             params = r.trials[trial]["params"]
             counts[", ".join(f"{k}={canonical(v)}" for k, v in sorted(params.items()) if k in names)] += 1
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8]
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _best_so_far(records: Sequence[Record]) -> list[float]:
@@ -276,7 +281,7 @@ def _best_so_far(records: Sequence[Record]) -> list[float]:
 
 def _spent(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Mean tokens and seconds per cell of each stage, as if the contender stood alone."""
-    stages = ("selection", "fit", "query", "damage", "judge")
+    stages = ("selection", "fit", "query", "total", "damage", "judge")
     return [
         {
             "stage": stage,
@@ -370,8 +375,9 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return found
 
 
-def _signed(x: float) -> str:
-    return f"{x:+.3f}".replace("-", "−") if np.isfinite(x) else "–"
+def _signed(x: float, digits: int = 3) -> str:
+    rounded = round(x, digits) + 0.0  # -0.0 is 0.0
+    return f"{rounded:+.{digits}f}".replace("-", "−") if np.isfinite(x) else "–"
 
 
 def _value(x: float | None) -> str:

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from results.latex import latex
-from results.page import html
+from results.page import COMMAND, html
 from results.render import as_csv, as_json, as_markdown, verdicts_as_csv
 from results.table import Table
 
 SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "latex": "tex"}
 
 
-def write(tables: Sequence[Table], out: Path, versus: str | None = None) -> dict[str, str]:
-    """Writes leaderboard.html, .md, .csv, .json and .tex and verdicts.csv into `out`; returns the texts by format."""
+def write(tables: Sequence[Table], out: Path, versus: str | None = None, command: str = COMMAND) -> dict[str, str]:
+    """Writes leaderboard.html, .md, .csv, .json and .tex and verdicts.csv into `out`; returns the texts by format.
+
+    command: what made them, for the page's foot.
+    """
     texts = {
-        "html": html(tables, versus),
+        "html": html(tables, versus, command),
         "markdown": as_markdown(tables, versus),
         "csv": as_csv(tables),
         "json": as_json(tables) + "\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,7 @@ def _markdown(t: Table, versus: str) -> str:
         f"{' or '.join(map(str, seeds)) or 'no'} seed(s). "
         + what_intervals_say(t)
         + " LM tokens (full-depth equivalents) and seconds are what a contender would have cost standing alone: "
-        "selection, fit and queries, mean over seeds, summed over tasks.",
+        "selection, fit and queries (what two of them read counts once), mean over seeds, summed over tasks.",
         "",
     ]
     compared = any(t.against(c, versus) for c in t.contenders)
@@ -136,7 +137,7 @@ def _gap(found: tuple[float, float, float] | None) -> str:
 
 def _value(x: float) -> str:
     """A dash where there is no number: AUROC of answers of one class is undefined."""
-    return f"{x:.3f}" if np.isfinite(x) else "–"
+    return f"{x:.3f}" if math.isfinite(x) else "–"
 
 
 def _cell(score: Score | None) -> str:
@@ -145,7 +146,7 @@ def _cell(score: Score | None) -> str:
     e = score.estimate
     if e.low is None or e.high is None:
         return _value(e.value)
-    return f"{e.value:.3f} [{e.low:.2f}, {e.high:.2f}]"
+    return f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
 
 
 def _notes(t: Table) -> list[str]:
@@ -227,7 +228,7 @@ def _verdicts(t: Table) -> list[str]:
 
 
 def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    return "≤0.001" if value <= 0.001 else f"{value:.3f}"
 
 
 def _against_opponent(v: Verdict | None) -> str:

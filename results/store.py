@@ -75,6 +75,17 @@ class Store:
     @property
     def nothing(self) -> str:
         """What to tell who asks an empty store."""
+        below = sorted({p.parent for name in ("records", "packs") for p in self.root.glob(f"*/{name}")})
+        if below:
+            return (
+                f"The store {str(self.root)!r} holds no records itself; below it there are "
+                f"{', '.join(map(str, below))}: name one with store=<folder>."
+            )
+        if not self.root.exists():
+            return (
+                f"There is no folder {str(self.root)!r}; name a store that there is with store=<folder>, or fill this "
+                f"one with `fairfight run experiment=quickstart store={self.root}`."
+            )
         return (
             f"The store {str(self.root)!r} holds no records; name one with store=<folder>, or fill it with "
             f"`fairfight run experiment=quickstart store={self.root}`."

@@ -59,7 +59,7 @@ class Score:
     seeds: int
     n: int
     groups: int
-    lm_tokens: float  # per cell: selection, fit and queries, as if standing alone
+    lm_tokens: float  # per cell: selection, fit and queries as if standing alone, what two of them read once
     seconds: float
 
     def row(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.resources
 import importlib.util
@@ -14,6 +15,16 @@ from pathlib import Path
 
 import yaml
 
+GROUPS = (
+    "task",
+    "contender",
+    "regime",
+    "budget",
+    "model",
+    "judge",
+    "experiment",
+    "launcher",
+)  # of which `run` takes choices
 APPS = ("run", "train-sae", "evaluate-sae")  # Hydra applications: overrides, -m, completion
 COMMANDS = {
     "run": "run a task x model with its contenders and seeds, or an experiment of many",
@@ -68,9 +79,17 @@ def _call(command: str, rest: list[str]) -> int:
         return _fail(first_line(error))
     except (HydraException, OmegaConfBaseException) as error:
         return _fail(
-            f"{first_line(error).rstrip('.')}; `fairfight {command} -h` shows what may be set.{_choices(error)}"
+            f"{_reason(error)}; `fairfight {command} -h` shows what may be set.{_choices(error)}"
         )
     return code
+
+
+def _reason(error: Exception) -> str:
+    """What Hydra says, and what it says it of."""
+    from arena.contract import first_line
+
+    told = [error, *([error.__cause__] if error.__cause__ else [])]
+    return ": ".join(first_line(each).rstrip(".") for each in told)
 
 
 def _choices(error: Exception) -> str:
@@ -87,7 +106,7 @@ def _app(command: str, rest: list[str]) -> int:
     """A Hydra application. The exit code is decided from what its jobs left word of, and from the store."""
     if importlib.util.find_spec("torch") is None:
         return _fail(f"`fairfight {command}` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
-    mistake = (_unknown_contender(rest) or _unwritable_store(rest)) if command == "run" else None
+    mistake = (_unknown_choice(rest) or _unwritable_store(rest)) if command == "run" else None
     if mistake:
         return _fail(mistake)
     if {"-h", "--help"} & set(rest):
@@ -130,17 +149,22 @@ def _flags_first(words: list[str]) -> list[str]:
     return [*flags, *others]
 
 
-def _unknown_contender(rest: list[str]) -> str | None:
-    """Hydra names the options for a single unknown choice, but not for one inside a list."""
+def _unknown_choice(rest: list[str]) -> str | None:
+    """A choice that its group does not offer; Hydra says so in terms of its own, and of those inside a list nothing."""
     from runners.compose import options
 
+    if any("searchpath" in w or "-cd" in w or "--config-d" in w for w in rest):
+        return None  # a folder of the user's own may offer more
     for word in rest:
-        name, _, value = word.partition("=")
-        if name == "contender" and not any("searchpath" in w or "-cd" in w or "--config-d" in w for w in rest):
-            known = options("contender")
-            for choice in value.strip("[]").split(","):
-                if choice.strip() and choice.strip() not in known and "*" not in choice:
-                    return f"Unknown contender {choice.strip()!r}; the contenders are: {', '.join(known)}."
+        name, _, value = word.lstrip("+").partition("=")
+        if name not in GROUPS:
+            continue
+        known = options(name)
+        for choice in (each.strip() for each in value.strip("[]'\"").split(",")):
+            if choice and choice not in known and re.fullmatch(r"[\w.-]+", choice):
+                near = difflib.get_close_matches(choice, known)
+                meant = f" (did you mean {' or '.join(near)}?)" if near else ""
+                return f"Unknown {name} {choice!r}{meant}; the {name}s are: {', '.join(known)}."
     return None
 
 

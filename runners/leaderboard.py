@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ def command(overrides: list[str]) -> int:
     if config["versus"] is not None and config["versus"] not in known:
         raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
     out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = publish.write(tables, out.expanduser(), config["versus"])
+    texts = publish.write(tables, out.expanduser(), config["versus"], said(overrides))
     written = f"{out}/leaderboard.{', .'.join(publish.SUFFIXES.values())}, verdicts.csv"
     if any(isinstance(r.test, Steered) for r in records):
         (out.expanduser() / "answers.md").write_text(samples(records))
@@ -42,6 +43,18 @@ def command(overrides: list[str]) -> int:
     if config["tracking"]["mode"] != "disabled":
         _send(tables, records, out.expanduser(), config)
     return 0
+
+
+def said(overrides: Sequence[str]) -> str:
+    """The command, for the page's foot: what decides its content, and of a machine's own path the name alone."""
+    words = ["fairfight", "leaderboard"]
+    for word in overrides:
+        name, _, value = word.partition("=")
+        if name in {"out", "format"} or name.startswith("tracking"):
+            continue
+        path = Path(value).expanduser()
+        words.append(f"{name}=.../{path.name}" if name == "store" and path.is_absolute() else word)
+    return shlex.join(words)
 
 
 def _send(tables: Sequence[Table], records: Sequence[Record], out: Path, config: Mapping[str, Any]) -> None:
@@ -56,7 +69,7 @@ def _send(tables: Sequence[Table], records: Sequence[Record], out: Path, config:
 def margins(told: Mapping[str, float]) -> Margins:
     """The verdicts' margins, where they are some."""
     unknown = sorted(set(told) - {"task", "suite"})
-    if unknown or any(not value > 0 for value in told.values()):
+    if unknown or any(not isinstance(value, (int, float)) or not value > 0 for value in told.values()):
         raise FairfightError(f"margins={dict(told)} are no margins; give margins.task and margins.suite, above 0.")
     return Margins(**told)
 

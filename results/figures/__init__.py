@@ -49,6 +49,9 @@ def draw(kind: str, boards: Sequence[Table], metric: str, width: float) -> Drawn
     """One figure; NothingToDrawError where the boards lack what it shows."""
     with plt.rc_context(RC):
         drawn: Drawn = KINDS[kind].draw(boards, boards[0].main if metric == MAIN else metric, width)
+        if not drawn.numbers:
+            plt.close(drawn.figure)
+            raise NothingToDrawError("it has drawn no numbers")
         drawn.figure.suptitle(heading(boards), fontsize=7)
     return drawn
 

@@ -52,13 +52,14 @@ def against(
         axis.set_xlim(left=-least / 10, right=2 * max(map(cost, found)))
     else:
         axis.set_xlim(-1, 1)
-    axis.set_xlabel(f"{unit} for all tasks: selection, fit and queries")
+    axis.set_xlabel(f"{unit} for all tasks")
     axis.set_ylabel(f"mean {TITLES[metric]} (95 % interval)")
     floor_line(axis, metric)
     name_points(axis, [(s.contender, cost(s), s.estimate.value) for s in found])
     legend(figure, found)
     caption = (
-        f"Mean {TITLES[metric]} over {scope(table)} against what a contender would cost standing alone, {what}. "
+        f"Mean {TITLES[metric]} over {scope(table)} against what a contender would cost standing alone, "
+        f"{what}: selection, fit and queries, what two of them read once. "
         f"Dashed: the frontier, left of which nothing is as good."
     )
     return Drawn(figure, caption, numbers(found))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from results.figures.style import TITLES, Drawn, NothingToDrawError
 from results.quiver import quivers
@@ -23,9 +24,11 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     for y, q in zip(places, found, strict=True):
         if q.interval:
             axis.plot(q.interval, [y, y], color="#D55E00", linewidth=1.2)
-        axis.scatter([q.change], [y], color="#D55E00", s=16, zorder=3)
+        filled = "#D55E00" if q.picked else "white"
+        axis.scatter([q.change], [y], edgecolor="#D55E00", facecolor=filled, s=16, zorder=3)
     axis.set_yticks(list(places), names)
     axis.axvline(0, color="black", linewidth=0.6)
+    axis.xaxis.set_major_locator(MaxNLocator(5))  # or their numbers collide
     axis.set_xlabel(f"change of the toolbox's mean {TITLES[metric]}")
     rows = [
         {"added": name, "change": q.change, "low": q.interval[0] if q.interval else "",
@@ -34,6 +37,6 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     ]  # fmt: skip
     caption = (
         f"Change of the mean {TITLES[metric]} ({found[0].without:.3f}) of a toolbox of {len(found[0].pool)} baselines, "
-        f"which answers each task with what did best out of fold, when a method joins it."
+        f"which answers each task with what did best out of fold, when a method joins it. Hollow: never chosen."
     )
     return Drawn(figure, caption, rows)

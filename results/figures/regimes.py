@@ -48,9 +48,15 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     figure.legend(loc="outside lower center", ncol=4, fontsize=6)
     caption = (
         f"Change of each contender's mean {TITLES[metric]} from the regime {PLAIN}, over the tasks that both regimes "
-        f"have; 95 % intervals over task families (t) where there are six."
+        f"have ({_range(rows)}); 95 % intervals over task families (t) where there are six."
     )
     return Drawn(figure, caption, rows)
+
+
+def _range(rows: Sequence[dict[str, Any]]) -> str:
+    """How many tasks the points stand on."""
+    few, many = min(r["tasks"] for r in rows), max(r["tasks"] for r in rows)
+    return f"{few}" if few == many else f"{few} to {many}, as the numbers say"
 
 
 def _changes(plain: Table, other: Table, name: str, metric: str) -> tuple[np.ndarray, list[str]]:

@@ -93,6 +93,15 @@ def test_a_figure_is_the_same_twice_and_comes_with_caption_and_numbers(
     assert rows and all(len(row) > 1 and None not in row.values() for row in rows)
 
 
+def test_a_figure_without_numbers_is_left_out_before_a_file_is_written(
+    tables: list[Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = SimpleNamespace(draw=lambda boards, metric, width: Drawn(plt.figure(), "Of nobody.", []))
+    monkeypatch.setitem(figures.KINDS, "own", own)
+    with pytest.raises(figures.NothingToDrawError, match="drawn no numbers"):
+        figures.draw("own", tables[:1], "main", 5.0)
+
+
 def test_what_cannot_be_drawn_says_why(tables: list[Table]) -> None:
     few = leaderboard.build(records())
     for kind, reason in (

@@ -155,9 +155,11 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["task=nope"], "Could not find 'task/nope'"),
+        (["task=nope"], "Unknown task 'nope'; the tasks are: axbench_detect"),
         (["contender=[majority,nope]"], "Unknown contender 'nope'; the contenders are: attention_probe, bag_of_words"),
         (["contender=nope"], "Unknown contender 'nope'"),
+        (["task=sst22"], "Unknown task 'sst22' (did you mean sst2"),
+        (["regime=few_5"], "Unknown regime 'few_5' (did you mean few_"),
         (["contender=[]"], "No contender was given"),
         (["seeds=[]"], "No seed was given"),
         (["task=sae_probes", "task.set=nope"], "Unknown task.set='nope'"),
