@@ -78,9 +78,7 @@ def _call(command: str, rest: list[str]) -> int:
     except (FairfightError, StoreError) as error:
         return _fail(first_line(error))
     except (HydraException, OmegaConfBaseException) as error:
-        return _fail(
-            f"{_reason(error)}; `fairfight {command} -h` shows what may be set.{_choices(error)}"
-        )
+        return _fail(f"{_reason(error)}; `fairfight {command} -h` shows what may be set.{_choices(error)}")
     return code
 
 

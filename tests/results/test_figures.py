@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import scipy.stats
@@ -16,6 +18,7 @@ from matplotlib.text import Annotation
 
 from results import figures, leaderboard
 from results.figures import labels, layers
+from results.figures.style import Drawn
 from results.quiver import quivers
 from results.record import Record
 from results.standing import alike, complete, known, mean_ranks, spread, standings

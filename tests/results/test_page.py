@@ -14,6 +14,7 @@ import pytest
 from results import charts, latex, leaderboard, pack, page
 from results.record import Answers, Record
 from results.store import Store
+from runners.leaderboard import said
 from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
@@ -112,6 +113,29 @@ def test_it_shows_what_the_tables_hold() -> None:
     assert "It broke | &lt;b&gt;here&lt;/b&gt;" in text
     assert "less linear_probe" in text
     assert "less strong" in page.html([table], versus="strong")
+
+
+def test_the_foot_says_what_made_it_and_no_machine_s_path() -> None:
+    told = said(["store=/home/me/runs/core", "half=lockbox", "out=/tmp/x", "format=csv", "tracking=offline"])
+    assert told == "fairfight leaderboard store=.../core half=lockbox"
+    assert f"<code>{told}</code>" in page.html(leaderboard.build(records()), command=told)
+    assert said(["store=runs/core"]) == "fairfight leaderboard store=runs/core"
+
+
+def test_what_two_stages_read_counts_once_in_the_total() -> None:
+    made = records()
+    (table,) = leaderboard.build(made)
+    for name in table.contenders:
+        if (every := table.find("all", name)) is None:
+            continue
+        ok = [r for r in made if r.cell.contender["name"] == name and r.status == "ok"]
+        (total,) = (s for s in page._spent(ok) if s["stage"] == "total")
+        assert total["tokens"] * len(table.tasks) == pytest.approx(every.lm_tokens)
+
+
+def test_numbers_are_signed_alike() -> None:
+    assert page._signed(-0.00001) == "+0.000" and page._signed(-0.00001, 5) == "\u22120.00001"
+    assert page._signed(float("nan")) == "\u2013"
 
 
 def test_verdicts_are_told_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
