@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from results import leaderboard
 from results.metrics import mean_auroc
 from results.quiver import quivers
 from results.record import Answers, Record
-from results.stats import difference
+from results.stats import difference, paired
 from results.store import Store
+from results.table import Table
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -102,29 +103,102 @@ def test_the_tables(scores: Boards) -> None:
         assert rows == expected
         checked += len(rows)
     assert checked > 20
-    assert len(list(tables())) == PAGE.read_text().count("|---|---|")
+    assert len(list(tables())) + len(ELSEWHERE) == len(re.findall(r"^\|[-|]+\|$", PAGE.read_text(), re.M))
 
 
-def test_the_sentences(scores: Boards) -> None:
+def board(store: str, regime: str = "standard", budget: str = "small", tasks: Sequence[str] = ()) -> Table:
+    """The public board of a published store."""
+    (found,) = leaderboard.build(
+        r
+        for r in Store(ROOT / "results" / "published" / store).records()
+        if (r.cell.half, r.cell.regime["name"], r.cell.budget["name"]) == ("public", regime, budget)
+        and (not tasks or r.cell.task["name"] in tasks)
+    )
+    return found
+
+
+def shown(t: Table, task: str, contender: str) -> float:
+    found = t.find(task, contender)
+    assert found is not None
+    return found.estimate.value
+
+
+def said(gap: tuple[float, float, float] | None) -> str:
+    return "–" if gap is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap)
+
+
+def shifts() -> dict[str, list[str]]:
+    """Means over families of the rows asked where it was trained and elsewhere, and what lies between."""
+    here, there = board("shifts"), board("shifts", "shifted")
+    families = [there.families[task] for task in there.tasks]
+    rows = {}
+    for c in there.contenders:
+        each = [np.array([shown(t, task, c) for task in there.tasks]) for t in (there, here)]
+        means = [f"{shown(t, 'all', c):.3f}" for t in (here, there)]
+        rows[c] = [c, *means, said(difference(*each, families)), said(there.against(c, "linear_probe"))]
+    return rows
+
+
+def trials() -> dict[str, list[str]]:
+    """Means over three tasks with 30 trials and with 4."""
+    many = board("trials", budget="trials_30")
+    few = board("core", tasks=many.tasks)
+    rows = {}
+    for c in many.contenders:
+        changes = (f"{shown(many, task, c) - shown(few, task, c):+.3f}" for task in many.tasks)
+        rows[c] = [c, *(f"{np.mean([shown(t, task, c) for task in many.tasks]):.3f}" for t in (few, many)), *changes]
+    return rows
+
+
+def knows() -> dict[str, list[str]]:
+    t = board("knows")
+    rows = {}
+    for c in t.contenders:
+        e = paired(t.measured["knows", c], t.measured["knows", "own_confidence"])
+        gap = (
+            None if c == "own_confidence" or e is None or e.low is None or e.high is None else (e.value, e.low, e.high)
+        )
+        rows[c] = [c, f"{shown(t, 'knows', c):.3f}", said(gap)]
+    return rows
+
+
+ELSEWHERE = {"shifts": shifts, "trials": trials, "knows": knows}
+
+
+@pytest.fixture(scope="module")
+def elsewhere() -> dict[str, dict[str, list[str]]]:
+    return {name: rows() for name, rows in ELSEWHERE.items()}
+
+
+def test_the_tables_of_other_stores(elsewhere: dict[str, dict[str, list[str]]]) -> None:
+    found = re.findall(r"<!-- store (\w+) -->\n+((?:\|.*\n)+)", PAGE.read_text())
+    assert [name for name, _ in found] == list(ELSEWHERE)
+    for name, table in found:
+        rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()][2:]
+        assert {row[0]: row for row in rows} == elsewhere[name]
+
+
+def test_the_sentences(scores: Boards, elsewhere: dict[str, dict[str, list[str]]]) -> None:
     text = re.sub(r"\s+", " ", PAGE.read_text())
     gaps = {s.gap(a, b) for s in scores.values() for a, b in itertools.permutations(s.complete, 2) if len(s.tasks) > 5}
-    said = GAP.findall(text)
-    assert said and set(said) <= gaps
+    cells = {cell for rows in elsewhere.values() for row in rows.values() for cell in row}
+    told_gaps = GAP.findall(text)
+    assert told_gaps and set(told_gaps) <= gaps | cells
     on = {(f"{value:.3f}", task) for s in scores.values() for (_, task), value in s.cells.items()}
     told = re.findall(r"(0\.\d{3}) on (?!average)(\w+)", text)
     assert told and set(told) <= on
     means = {s.mean(n) for s in scores.values() for n in s.complete}
-    assert set(re.findall(r"`\w+` (0\.\d{3})\b", text)) <= means | {value for value, _ in on}
+    assert set(re.findall(r"`\w+` (0\.\d{3})\b", text)) <= means | {value for value, _ in on} | cells
     counts = {str(len(s.tasks)) for s in scores.values()}
     assert set(re.findall(r"(\d+) of the suite's 16 tasks", text)) <= counts
 
 
 def test_the_quiver(scores: Boards) -> None:
     text = re.sub(r"\s+", " ", PAGE.read_text())
-    said = re.findall(
+    changes = re.findall(
         r"`(\w[\w ]*)`(?: is| together are) chosen in (\d+ of \d+) cells and changes? the mean by (\S+ \[.*?\])", text
     )
-    assert len(said) > 2
+    assert len(changes) > 2
     tasks = set(scores["standard", "sae_probe"].tasks) & set(scores["standard", "mass_mean"].tasks)  # the whole toolbox
     records = [
         r
@@ -137,4 +211,4 @@ def test_the_quiver(scores: Boards) -> None:
         assert q.interval is not None
         change = f"{q.change:+.4f} [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]"
         found[q.added[0] if len(q.added) == 1 else "all methods"] = (f"{q.picked} of {q.cells}", change)
-    assert {n: found[n] for n, _, _ in said} == {n: (picked, c) for n, picked, c in said}
+    assert {n: found[n] for n, _, _ in changes} == {n: (picked, c) for n, picked, c in changes}
