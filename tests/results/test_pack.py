@@ -112,7 +112,7 @@ def test_half_a_pack_of_another_writer_is_no_pack(tmp_path: Path) -> None:
 
 def test_packing_what_is_no_store_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["store", "pack", str(tmp_path / "typo"), str(tmp_path / "target")]) == 1
-    assert "holds no records" in capsys.readouterr().err
+    assert "There is no folder" in capsys.readouterr().err
 
 
 def test_a_torn_pack_says_which(tmp_path: Path) -> None:

@@ -297,16 +297,16 @@ def test_never_runs_nothing_and_says_what_is_missing(base: list[str], capsys: An
 def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "begun" / "records").mkdir(parents=True)
     for words, sentence in (
-        (["leaderboard", f"store={tmp_path / 'none'}"], "holds no records"),
+        (["leaderboard", f"store={tmp_path / 'none'}"], "There is no folder"),
         (["leaderboard", f"store={tmp_path / 'begun'}"], "holds no records"),
-        (["leaderboard", "stor=x"], "Could not override 'stor'; `fairfight leaderboard -h` shows what may be set."),
+        (["leaderboard", "stor=x"], "`fairfight leaderboard -h` shows what may be set."),
         (["figures", "figure=[wnis]"], "For figure there are: cost, damage, head_to_head,"),
         (["figures", "+figure.mine.kind=scores"], "figure.mine has no metric; say it in its YAML"),
         (["figures", "figure.scores.width=wide"], "figure.scores.width='wide' is no width; give inches"),
         (["figures", "figure.scores.width=0"], "figure.scores.width=0 is no width; give inches"),
         (["figures", "margins.task=nan"], "are no margins; give margins.task and margins.suite, above 0"),
         (["leaderboard", "nonsense"], "is no override"),
-        (["figures", f"store={tmp_path / 'none'}"], "holds no records"),
+        (["figures", f"store={tmp_path / 'none'}"], "There is no folder"),
         (["nonsense"], "the commands are: run, leaderboard"),
     ):
         assert cli.main(words) == 1
