@@ -135,7 +135,7 @@ def test_the_first_record_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> N
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="There is no folder .* experiment=quickstart"):
+    with pytest.raises(StoreError, match=r"There is no folder .* experiment=quickstart"):
         list(Store(tmp_path / "none").records())
 
 
