@@ -348,10 +348,10 @@ def rows(rng: np.random.Generator, n: int, seeds: int, means: Sequence[float]) -
 @pytest.mark.parametrize("n", [100, 500, 1000])
 @pytest.mark.parametrize("area", [0.6, 0.9, 0.99])
 def test_paired_intervals_cover(n: int, seeds: int, area: float) -> None:
-    """Other examples and other seeds: where a verdict is given the true difference lies within 95 of 100 intervals or
-    a few more (less a standard error of 400 draws)."""
+    """Other examples and other seeds: where a verdict is given the true difference lies within 93 to 97 of 100
+    intervals, or within 98 at most (the rest is a standard error of 400 draws)."""
     share, given = coverage(n, seeds, area, draws=400)
-    assert given < 0.2 if (n, area) == (100, 0.99) else 0.939 <= share <= 0.995
+    assert given < 0.2 if (n, area) == (100, 0.99) else 0.92 <= share <= 0.987
 
 
 def coverage(n: int, seeds: int, area: float, draws: int) -> tuple[float, float]:
