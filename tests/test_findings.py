@@ -71,7 +71,7 @@ def boards(store: Path) -> Boards:
     for regime, every in found.items():
         seeds = max(map(len, every.values()))
         whole = {cell: float(np.mean(values)) for cell, values in every.items() if len(values) == seeds}
-        for of in ("", "mass_mean", "sae_probe", "zero_shot"):
+        for of in ("", "mass_mean", "sae_probe", "zero_shot", "few_shot"):
             if not of or any(name == of for name, _ in whole):
                 made[regime, of] = Scores(whole, families, of or None)
     return made
@@ -162,7 +162,17 @@ def knows() -> dict[str, list[str]]:
     return rows
 
 
-ELSEWHERE = {"shifts": shifts, "trials": trials, "knows": knows}
+def lora() -> dict[str, list[str]]:
+    """Finetuned, beside the probe of the same 512 labels; over tasks last."""
+    tuned, probed = board("core", budget="finetune"), board("core")
+    pairs = [[shown(t, task, c) for t, c in ((tuned, "lora"), (probed, "linear_probe"))] for task in tuned.tasks]
+    rows = {t: [t, f"{a:.3f}", f"{b:.3f}", f"{a - b:+.3f}"] for t, (a, b) in zip(tuned.tasks, pairs, strict=True)}
+    means = np.array(pairs)
+    gap = said(difference(means[:, 0], means[:, 1], [tuned.families[task] for task in tuned.tasks]))
+    return rows | {"mean": ["mean", *(f"{mean:.3f}" for mean in means.mean(0)), gap]}
+
+
+ELSEWHERE = {"lora": lora, "shifts": shifts, "trials": trials, "knows": knows}
 
 
 @pytest.fixture(scope="module")
