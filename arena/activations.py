@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from scipy.sparse import csr_array
 from tqdm import tqdm
 
 from arena.cache import Cache, Cost, Shelf, content_of
+from arena.claims import PATIENCE
 from arena.contract import NEURONS, Dialogue, FairfightError, Site, Text
 from arena.dictionaries import Dictionaries, Identity
 from arena.dictionary import Dictionary
@@ -189,40 +190,64 @@ class Reader:
         shelf.put([content_of(p) for p in missing], {column: values}, Cost(len(missing), took))
 
     def _read(self, prompts: list[Text], sites: list[Site], chat: bool) -> None:
+        """Reads what no shelf holds, shard by shard; what another process is reading is waited for."""
         rows = [content_of(prompt) for prompt in prompts]
-        missing: set[int] = set()
-        absent = []
-        for site in sites:
-            found = self._shelf(site).find(_column(site), rows)
-            gaps = {i for i, row in enumerate(rows) if row not in found}
-            if gaps:
-                absent.append(site)
-                missing |= gaps
-        if not missing:
+        gaps = {site: set(rows) - set(self._shelf(site).find(_column(site), rows)) for site in sites}
+        absent = [site for site in sites if gaps[site]]
+        if not absent:
             return
-        ids = {i: self.ids(prompts[i], chat) for i in missing}
-        begins = {i: self.begin(prompts[i], chat) for i in missing}
-        blocks = max(site.layer for site in absent) + 1
+        missing = set().union(*gaps.values())
+        ids = {i: self.ids(prompts[i], chat) for i, row in enumerate(rows) if row in missing}
+        claims, columns = self.cache.claims, [f"{self._shelf(site).folder.name}/{_column(site)}" for site in absent]
         with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
-            for shard in _chunks(by_length(ids), TOKENS_PER_SHARD, ids):
-                start, encoding = time.perf_counter(), self.encoding
-                answers = {}
-                for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
-                    pooled = self._pass([ids[i] for i in batch], absent, [begins[i] for i in batch])
-                    answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
-                    bar.update(sum(len(ids[i]) for i in batch))
-                tokens = sum(len(ids[i]) for i in shard)
-                # What dictionaries took is theirs, and no part of the price of the model's tokens.
-                took = time.perf_counter() - start - (self.encoding - encoding)
-                cost = Cost(tokens * blocks, took, self.loaded.device)
-                places: dict[str, tuple[Shelf, dict[str, list[np.ndarray]]]] = {}
-                for k, site in enumerate(absent):
-                    place = self._shelf(site)
-                    _, columns = places.setdefault(str(place.folder), (place, {}))
-                    columns[_column(site)] = [answers[i][k] for i in shard]
-                for place, columns in places.values():
-                    self._refuse_non_finite(columns)
-                    place.put([rows[i] for i in shard], columns, cost)
+            while missing:
+                with self.cache.writing(), claims.settling():
+                    done = missing - set().union(*(self._shelf(site).lacks(_column(site), missing) for site in absent))
+                    missing -= done
+                    bar.update(sum(len(ids[i]) for i in ids if rows[i] in done))
+                    busy = claims.busy(columns)
+                    free = {i: ids[i] for i in ids if rows[i] in missing and rows[i] not in busy}
+                    shard = next(_chunks(by_length(free), TOKENS_PER_SHARD, free), [])
+                    claim = claims.make(columns, [rows[i] for i in shard]) if shard else None
+                if claim is None:
+                    time.sleep(PATIENCE if missing else 0)
+                    continue
+                with claim:
+                    self._read_shard(shard, prompts, ids, absent, chat, bar)
+                missing -= {rows[i] for i in shard}
+
+    def _read_shard(
+        self,
+        shard: list[int],
+        prompts: list[Text],
+        ids: dict[int, list[int]],
+        sites: list[Site],
+        chat: bool,
+        bar: tqdm[Any],
+    ) -> None:
+        """Reads some rows at all sites, and caches them."""
+        start, encoding = time.perf_counter(), self.encoding
+        answers: dict[int, list[np.ndarray]] = {}
+
+        def read(batch: list[int]) -> None:
+            pooled = self._pass([ids[i] for i in batch], sites, [self.begin(prompts[i], chat) for i in batch])
+            answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
+            bar.update(sum(len(ids[i]) for i in batch))
+
+        for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
+            in_halves(batch, read)
+        tokens = sum(len(ids[i]) for i in shard)
+        # What dictionaries took is theirs, and no part of the price of the model's tokens.
+        took = time.perf_counter() - start - (self.encoding - encoding)
+        cost = Cost(tokens * (max(site.layer for site in sites) + 1), took, self.loaded.device)
+        places: dict[str, tuple[Shelf, dict[str, list[np.ndarray]]]] = {}
+        for k, site in enumerate(sites):
+            place = self._shelf(site)
+            _, columns = places.setdefault(str(place.folder), (place, {}))
+            columns[_column(site)] = [answers[i][k] for i in shard]
+        for place, columns in places.values():
+            self._refuse_non_finite(columns)
+            place.put([content_of(prompts[i]) for i in shard], columns, cost)
 
     @torch.inference_mode()
     def _pass(self, ids: list[list[int]], sites: list[Site], begins: list[int]) -> list[list[np.ndarray]]:
@@ -330,6 +355,22 @@ def by_length(ids: dict[int, list[int]]) -> list[int]:
 def batches(ids: dict[int, list[int]], device: str) -> Iterator[list[int]]:
     """Rows bucketed by length, each batch under the device's token budget."""
     yield from _chunks(by_length(ids), TOKENS_PER_BATCH[_kind(device)], ids)
+
+
+def in_halves(batch: list[int], work: Callable[[list[int]], None]) -> None:
+    """`work(batch)`; where the device has no memory for it, on each half of the batch, and so on down to one row."""
+    try:
+        work(batch)
+        return
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise FairfightError(
+                "The device has no memory for a single row; lower task.max_tokens, set model.dtype=bfloat16, or choose "
+                "model.device=cpu."
+            ) from error
+    torch.cuda.empty_cache()  # past the handler, which keeps the failed pass's tensors alive
+    for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
+        in_halves(half, work)
 
 
 def token_bar(tokens: int, what: str) -> tqdm[Any]:

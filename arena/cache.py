@@ -18,7 +18,7 @@ import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from arena.contract import Dialogue, Text
+from arena.claims import Claims
+from arena.contract import Dialogue, FairfightError, Text, first_line
 
 _LOG = logging.getLogger(__name__)
 STALE_SECONDS = 3600.0
@@ -61,10 +62,22 @@ class Cache:
     def __init__(self, root: Path, max_gb: float = 20.0) -> None:
         self.root = root
         self.max_bytes = max_gb * 1e9
+        self.claims = Claims(root)
         self._open: OrderedDict[Path, tuple[Shard, int]] = OrderedDict()  # verified, with sizes; oldest use first
 
     def shelf(self, preimage: Mapping[str, Any]) -> Shelf:
         return Shelf(self, dict(preimage))
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """A disk that is full or may not be written to is told in one sentence."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            raise FairfightError(
+                f"The cache {str(self.root)!r} cannot be written to ({first_line(error)}); make room there, or name "
+                f"another folder with cache.dir=<folder>."
+            ) from error
 
     def opened(self, sidecar: Path) -> Shard | None:
         """A shard of any shelf that is in memory."""
@@ -114,8 +127,18 @@ class Shelf:
         self.folder = cache.root / digest(json.dumps(preimage, sort_keys=True))
         self._index: dict[str, dict[str, tuple[Path, int]]] = {}
         self._costs: dict[Path, Cost] = {}
-        for sidecar in sorted(self.folder.glob("*.json")):
+        self._seen: set[Path] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes in the shards that other processes have written since."""
+        for sidecar in sorted({*self.folder.glob("*.json")} - self._seen):
             self._admit(sidecar)
+
+    def lacks(self, column: str, rows: Iterable[str]) -> set[str]:
+        """The rows of a column that no process has written yet; what is here is not verified by this."""
+        self.refresh()
+        return set(rows) - self._index.get(column, {}).keys()
 
     def find(self, column: str, rows: Sequence[str]) -> dict[str, np.ndarray]:
         """The rows of a column that are here and sound; the others are missing from the answer."""
@@ -134,6 +157,13 @@ class Shelf:
 
     def put(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> None:
         """Writes one shard atomically: for each column one array per row (ragged first axes allowed)."""
+        with self.cache.writing():
+            sidecar = self._write(rows, columns, cost)
+        self._admit(sidecar)
+        self.cache.trim(keep=sidecar)
+
+    def _write(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> Path:
+        """A new shard on disk; its sidecar's path."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, np.ndarray] = {}
         for column, values in columns.items():
@@ -142,10 +172,10 @@ class Shelf:
             if ragged:
                 tensors[f"{column}/lengths"] = np.array([len(v) for v in values])
         sidecar = self.folder / f"{uuid.uuid4().hex}.json"
-        scratch = self._scratch()
-        save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
-        content = _sha256(scratch)
-        _into_place(scratch, sidecar.with_suffix(".safetensors"))
+        with self._scratch() as scratch:
+            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
+            content = _sha256(scratch)
+            _into_place(scratch, sidecar.with_suffix(".safetensors"))
         note = {
             "preimage": self.preimage,
             "rows": list(rows),
@@ -155,11 +185,10 @@ class Shelf:
             "device": cost.device,
             "sha256": content,
         }
-        scratch = self._scratch()
-        scratch.write_text(json.dumps(note))
-        _into_place(scratch, sidecar)
-        self._admit(sidecar)
-        self.cache.trim(keep=sidecar)
+        with self._scratch() as scratch:
+            scratch.write_text(json.dumps(note))
+            _into_place(scratch, sidecar)
+        return sidecar
 
     def rate(self, device: str) -> float:
         """Measured seconds per token and block: the median over a device's shards (over all where it has none).
@@ -169,13 +198,19 @@ class Shelf:
         mine = [cost for cost in self._costs.values() if cost.device == device] or list(self._costs.values())
         return statistics.median(c.seconds / c.token_layers for c in mine) if mine else 0.0
 
-    def _scratch(self) -> Path:
+    @contextlib.contextmanager
+    def _scratch(self) -> Iterator[Path]:
+        """A file to fill and to put into place; where that fails, it is gone, since the disk may be full."""
         handle, name = tempfile.mkstemp(suffix=".partial", dir=self.folder)
         os.close(handle)
-        return Path(name)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     def _admit(self, sidecar: Path) -> None:
         """Takes a shard into the index if its sidecar is whole and of this shelf."""
+        self._seen.add(sidecar)
         try:
             note = json.loads(sidecar.read_text())
             if note["preimage"] != self.preimage or not sidecar.with_suffix(".safetensors").exists():
@@ -210,6 +245,8 @@ class Shelf:
     def _reject(self, sidecar: Path) -> None:
         _LOG.warning("The cached shard %s is torn, foreign or gone; it is dropped and computed anew.", sidecar.name)
         self._costs.pop(sidecar, None)
+        for column, rows in self._index.items():
+            self._index[column] = {row: place for row, place in rows.items() if place[0] != sidecar}
         drop(sidecar)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena.activations import Reader, token_bar
+from arena.activations import Reader, in_halves, token_bar
 from arena.cache import Cost, digest
 from arena.contract import FairfightError, Intervention
 from arena.interventions import Edit, Edits
@@ -83,10 +83,14 @@ def generate(
         )
     found: dict[int, list[int]] = {}
     with token_bar(sum(passed(ask, most) for ask in asks), f"generating with {loaded.name}") as bar:
-        for batch in _batches(asks, most, loaded.device):
+
+        def say(batch: list[int]) -> None:
             new = _Batch(loaded, [asks[i] for i in batch], most, least, temperature).run()
             found.update(zip(batch, new, strict=True))
             bar.update(sum(passed(asks[i], most) for i in batch))
+
+        for batch in _batches(asks, most, loaded.device):
+            in_halves(batch, say)
     return [found[i] for i in range(len(asks))]
 
 

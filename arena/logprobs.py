@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from arena.activations import Reader, batches, pad, token_bar
+from arena.activations import Reader, batches, in_halves, pad, token_bar
 from arena.cache import Cost, content_of, digest
 from arena.contract import Dialogue
 
@@ -82,19 +82,35 @@ def _compute(reader: Reader, prompts: list[str], continuations: list[list[int]],
     for head in heads(continuations):
         asked = [k for k, c in enumerate(continuations) if tuple(c[:-1]) == head]
         ids = {i: reader.ids(p, chat)[prefix:] + list(head) for i, p in enumerate(prompts)}
-        total = sum(map(len, ids.values()))
-        tokens += total
-        with token_bar(total, f"asking {loaded.name}") as bar:
-            packed = packable(loaded, prefix, list(map(len, ids.values())))
-            for batch in packs(ids) if packed else batches(ids, loaded.device):
-                read = _packed_logits if packed else _logits
-                logits = read(loaded.model, [ids[i] for i in batch], past, len(head) + 1, loaded.device)
-                total_mass = logits.logsumexp(-1)
-                for k in asked:
-                    said = logits[:, torch.arange(len(head) + 1), continuations[k]]
-                    values[batch, k] = (said - total_mass).sum(1).cpu().numpy()
-                bar.update(sum(len(ids[i]) for i in batch))
+        _after_head(loaded, ids, len(head) + 1, {k: continuations[k] for k in asked}, past, prefix, values)
+        tokens += sum(map(len, ids.values()))
     return values, tokens
+
+
+def _after_head(
+    loaded: LoadedModel,
+    ids: dict[int, list[int]],
+    last: int,
+    continuations: Mapping[int, list[int]],
+    past: Any,
+    prefix: int,
+    values: np.ndarray,
+) -> None:
+    """Fills the columns of continuations that share all but their last token, which `ids` end on."""
+    packed = packable(loaded, prefix, list(map(len, ids.values())))
+    logits_of = _packed_logits if packed else _logits
+    with token_bar(sum(map(len, ids.values())), f"asking {loaded.name}") as bar:
+
+        def read(batch: list[int]) -> None:
+            logits = logits_of(loaded.model, [ids[i] for i in batch], past, last, loaded.device)
+            total_mass = logits.logsumexp(-1)
+            for k, continuation in continuations.items():
+                said = logits[:, torch.arange(last), continuation]
+                values[batch, k] = (said - total_mass).sum(1).cpu().numpy()
+            bar.update(sum(len(ids[i]) for i in batch))
+
+        for batch in packs(ids) if packed else batches(ids, loaded.device):
+            in_halves(batch, read)
 
 
 def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str) -> torch.Tensor:

@@ -8,7 +8,9 @@ the model.
 from __future__ import annotations
 
 import resource
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,9 @@ from typing import Any
 from arena.contract import FairfightError, OverBudgetError
 
 TOTAL = "total"
+
+_LATE = 0.01  # seconds after which a limit is surely passed
+_AGAIN = 5.0  # seconds between alarms: the first may have been raised where exceptions are swallowed
 
 
 class Ledger:
@@ -56,9 +61,11 @@ class Ledger:
 class Meter:
     """Ledgers per phase (`selection`, `fit`, `query`, ...) and over the phases that count."""
 
-    def __init__(self, layers: int, max_lm_tokens: int | None = None) -> None:
+    def __init__(self, layers: int, max_lm_tokens: int | None = None, max_seconds: float | None = None) -> None:
         self.layers = layers
         self.max_lm_tokens = max_lm_tokens
+        self.max_seconds = max_seconds
+        self._start = time.perf_counter()
         self.ledgers: dict[str, Ledger] = {TOTAL: Ledger()}
         self._open: list[Ledger] = []
         self.amortised: dict[str, int | None] = {}  # content of a dictionary -> tokens it was trained on
@@ -114,8 +121,32 @@ class Meter:
         for ledger in self._open:
             ledger.asked.setdefault(piece, (tokens, max(tokens, 1) * rate))
 
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Checks the budget once its seconds are over, wherever the work is then, even in a loop without an end.
+
+        A signal does it, which the main thread of a process alone can have; elsewhere the door's own checks have to do.
+        """
+        if self.max_seconds is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, lambda *_: self.check())
+        self._start = time.perf_counter()
+        left, interval = signal.setitimer(signal.ITIMER_REAL, self.max_seconds + _LATE, _AGAIN)
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - self._start
+            signal.setitimer(signal.ITIMER_REAL, max(left - spent, _LATE) if left else 0.0, interval)
+            signal.signal(signal.SIGALRM, before)
+
     def check(self) -> None:
-        """Raises `OverBudgetError` once the total passes the budget."""
+        """Raises `OverBudgetError` once the total passes the budget, or the clock does."""
+        if self.max_seconds is not None and time.perf_counter() - self._start > self.max_seconds:
+            raise OverBudgetError(
+                f"It ran for longer than the {self.max_seconds:g} s of budget.seconds; raise that, or give it fewer "
+                f"trials."
+            )
         spent = self.ledgers[TOTAL].summary(self.layers)["lm_tokens"]
         if self.max_lm_tokens is not None and spent > self.max_lm_tokens:
             raise OverBudgetError(

@@ -280,7 +280,7 @@ def cell(
         },
         model=asdict(model),
         regime=asdict(regime),
-        budget=asdict(budget),
+        budget={k: v for k, v in asdict(budget).items() if k != "seconds" or v is not None},  # keys from before it
         half=half,
         seed=seed,
         judge=judge.identity() if judge is not None and meta.track == "steer" else None,

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from arena.assets import cache_dir
-from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Regime, Split, Task, Text
+from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Regime, Split, Task, Text, first_line
 from arena.dictionaries import Dictionaries
 from arena.lab import Lab, cut
 from arena.meter import Meter
@@ -144,12 +144,13 @@ def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping
 
 def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Reader, split: _Cut) -> Record:
     track = _track(c.track)
-    meter = Meter(reader.loaded.layers, column.budget.lm_tokens)
+    meter = Meter(reader.loaded.layers, column.budget.lm_tokens, column.budget.seconds)
     lab = Lab(reader, meter, seed=int(k[:15], 16), judge=column.judge, draws=c.seed)
     about = _about(column, contender) | {"prompts_cut": split.cut}
     started = _now()
     try:
-        outcome = track.run(contender, column.budget, list(split.split.parts), c.half, lab)
+        with meter.clock():
+            outcome = track.run(contender, column.budget, list(split.split.parts), c.half, lab)
     except Exception as error:  # one cell's failure must not cost the others
         record = _failed(column, k, c, contender, error)
         return dataclasses.replace(record, spent=meter.spent(), cleaning=split.split.cleaning)
@@ -176,20 +177,30 @@ def _run_cell(column: Column, k: str, c: Cell, contender: Contender, reader: Rea
 
 
 def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Exception) -> Record:
-    known = isinstance(error, FairfightError)
-    if not known:
+    if not isinstance(error, FairfightError):
         LOG.debug("unexpected error", exc_info=error)
         if os.environ.get("HYDRA_FULL_ERROR"):
             LOG.error("unexpected error", exc_info=error)
-    reason = str(error) if known else f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
     return Record(
         key=k,
         cell=c,
         status="over_budget" if isinstance(error, OverBudgetError) else "failed",
         about=_about(column, contender),
         provenance=_provenance(column.model.device, _now()),
-        error=reason,
+        error=_reason(error),
     )
+
+
+def _reason(error: Exception) -> str:
+    """What a record says of an error, in one sentence."""
+    if isinstance(error, FairfightError):
+        return str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
+        return (
+            f"The memory did not suffice ({first_line(error)}); lower task.max_tokens, set model.dtype=bfloat16, or "
+            f"run this contender on a larger machine."
+        )
+    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def _save(store: Store, record: Record, task: str, replace: bool) -> None:
@@ -275,7 +286,7 @@ def _read_once(
     for made in splits.values():
         for part in () if isinstance(made, Exception) else made.split.parts:
             texts += track.texts(part, column.half)
-    with contextlib.suppress(FairfightError):  # the cell that asked for the broken site fails with it
+    with contextlib.suppress(Exception):  # the cells that asked for what went wrong fail with it
         reader.read(texts, sites)
 
 

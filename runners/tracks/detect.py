@@ -7,6 +7,7 @@ Contenders see labels only in `fit`.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from runners.tracks.outcome import Outcome
 from runners.trials import along, draw
 
 _REFIT = 1_000_000  # a stream of randomness beside those of (trial, fold)
+_AGAIN = 4  # rows that are asked twice
 
 _Piece = tuple[np.ndarray, np.ndarray]  # rows held out together, and their scores [draws, rows, classes]
 
@@ -66,6 +68,7 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         fitted = _fitted(contender.make, best.params, parts, lab)
     with lab.meter.phase("query"):
         answers = _answered(fitted, asked, parts, lab)
+    _refuse_fickle(fitted, asked, parts, lab)
     untuned = answers
     if best.params != settings[0][0]:
         with lab.meter.phase("untuned", counts=False):
@@ -129,6 +132,20 @@ def _fitted(make: Callable[..., Detector], params: dict[str, Any], parts: list[P
 
 def _answered(fitted: list[Detector], asked: list[Examples], parts: list[Part], lab: Lab) -> list[np.ndarray]:
     return [_score(one, rows, part.brief, lab) for one, rows, part in zip(fitted, asked, parts, strict=True)]
+
+
+def _refuse_fickle(fitted: list[Detector], asked: list[Examples], parts: list[Part], lab: Lab) -> None:
+    """Some rows are asked twice, with the same draws; answers that differ could not be had again by anybody."""
+    few = [rows.take(np.arange(min(len(rows), _AGAIN))) for rows in asked]
+    before = copy.deepcopy(lab.rng.bit_generator.state)
+    once = _answered(fitted, few, parts, lab)
+    lab.rng.bit_generator.state = before
+    for one, two in zip(once, _answered(fitted, few, parts, lab), strict=True):
+        if one.shape != two.shape or not np.allclose(one, two, rtol=1e-3, atol=1e-6):
+            raise FairfightError(
+                f"{fitted[0].meta.name} answered the same prompts twice with different scores; it is to draw from "
+                f"lab.rng alone, and to keep nothing of what it was asked before."
+            )
 
 
 def _dev_score(pieces: list[_Piece], part: Part) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ TAILS = ["good film", "a dull and cold story with no ending", "warm", "the plot 
 
 
 def computed(loaded: LoadedModel, words: list[str], tmp_path: object, tails: list[str]) -> np.ndarray:
-    reader = Reader(loaded, Cache(str(tmp_path)))
+    reader = Reader(loaded, Cache(Path(str(tmp_path))))
     ids = logprobs.continuation_ids(reader, words, chat=False)
     return logprobs._compute(reader, [PREFIX + tail for tail in tails], ids, False)[0]
 
@@ -41,7 +42,7 @@ def test_packed_texts_say_what_they_say_alone(
     assert bool(packed) == (loaded.model.config.model_type in logprobs.PACKABLE and not slides)
     if packed:  # the longest two hold more than 20 tokens, the shortest two fewer
         assert {1: [1], 20: [1, 2], 512: [len(TAILS)]}[pack] == sorted(set(packed))
-    reader = Reader(loaded, Cache(str(tmp_path)))
+    reader = Reader(loaded, Cache(Path(str(tmp_path))))
     for row, tail in zip(found, TAILS, strict=True):
         for value, continuation in zip(row, logprobs.continuation_ids(reader, words, chat=False), strict=True):
             ids = reader.ids(PREFIX + tail, False)
