@@ -1,10 +1,11 @@
 # make quickstart: a virtual environment, the assets, the main job and its leaderboard
 # make test: everything that CI checks
+# make bench: every benchmark, against the peers, as one table (docs/performance.md)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: all install quickstart test lint clean
+.PHONY: all install quickstart test lint bench clean
 
 all install: $(STAMP)
 
@@ -27,6 +28,9 @@ lint: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.rows import Row, report
 from results import leaderboard, pack, publish
 from results.record import Answers, Cell, Record, key
 from results.store import Store
@@ -45,6 +46,9 @@ def main() -> None:
         rates.append((read + write) / count)
         print(f"| {count:,} | {read:.1f} | {write:.1f} | {1000 * rates[-1]:.2f} | {peak:,.0f} |", flush=True)
     print(f"cost per record at {told.records[-1]:,} / at {told.records[0]:,}: {rates[-1] / rates[0]:.2f}")
+    few, many = (f"{1000 * rate:.2f} ms per record" for rate in (rates[0], rates[-1]))
+    name = f"leaderboard: {told.records[-1]:,} records against {told.records[0]:,}"
+    report([Row(name, many, few, f"{rates[-1] / rates[0]:.2f}", "1", "1", f"{rates[-1] / rates[0] - 1:+.0%}")])
 
 
 def measure(folder: Path) -> None:

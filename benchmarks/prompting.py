@@ -25,6 +25,7 @@ from arena.activations import Reader
 from arena.cache import Cache
 from arena.lab import cut
 from arena.models import LoadedModel, ModelSpec, load
+from benchmarks.rows import Row, report
 from runners.compose import raw
 from tasks.sae_probes import SaeProbes
 
@@ -102,6 +103,10 @@ def main() -> None:
         ratio = statistics.median(a / b for a, b in zip(took[slow], took[fast], strict=True))
         print(f"{fast} against {slow}: {ratio:.2f}")
     print(f"largest difference in a log-probability: {largest:.1e}")
+    pace = {name: f"{len(prompts) / sum(seconds):.1f} prompts/s" for name, seconds in took.items()}
+    against = {name: statistics.median(a / b for a, b in zip(took[name], took["pack"], strict=True)) for name in took}
+    report([Row(f"prompting: {chosen.shots} shots as one row against {'a plain loop' if name == 'loop' else 'a batch'}",
+                pace["pack"], pace[name], f"{against[name]:.2f}") for name in ("loop", "batch")])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -5,15 +5,14 @@ Theirs is what its documentation shows: per concept and strength one `model.gene
 strength 1 as long as 0.3 of the mean state, added after one block at every token; prompts are questions in the chat
 template; decoding is greedy, in float32, and no row ends early. The two alternate (A B A B); on a busy machine the CPU
 seconds say more than those of the clock. For scale: transformers' `generate` without any edit, on as many rows at a
-time as theirs, and on 128. The package (MIT) is installed without its dependencies into a temporary folder, unless
---package names one that holds it. Run: python -m benchmarks.steering [--small]
+time as theirs, and on 128, which is the limit. The package (MIT) lies in a folder of its own (benchmarks/peers.py),
+unless --package names one that holds it. Run: python -m benchmarks.steering [--small]
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,10 +29,11 @@ from arena.contract import Site
 from arena.generation import Ask, generate, left_padded
 from arena.interventions import Add
 from arena.models import LoadedModel, ModelSpec, load
+from benchmarks import peers
+from benchmarks.rows import Row, report
 from runners.compose import raw
 from tasks.sae_probes import SaeProbes
 
-PACKAGE = "steering-vectors==0.12.2"
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 NORM = 0.3  # of a vector, in mean norms of the states that it is added to
 PROMISED = 2.5
@@ -134,15 +134,17 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="2 concepts x 2 strengths x 4 prompts x 8 tokens")
     parser.add_argument("--layer", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--package", help=f"a folder that holds {PACKAGE}; none: it is installed into a temporary one")
+    parser.add_argument(
+        "--package", help="a folder that holds steering-vectors; none: it is installed into build/peers"
+    )
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = chosen.package or f"{scratch}/package"
-        if not chosen.package:
-            quiet = ["--quiet", "--disable-pip-version-check", "--no-deps", "--target", folder]
-            subprocess.run([sys.executable, "-m", "pip", "install", *quiet, PACKAGE], check=True)
-        sys.path.append(folder)
+    try:
+        sys.path.append(chosen.package or str(peers.folder("steering-vectors")))
         importlib.import_module("steering_vectors")
+    except (peers.Unavailable, ImportError) as error:
+        report([Row("steering: one call against steering-vectors", f"could not be had: {error}")])
+        return
+    with tempfile.TemporaryDirectory() as scratch:
         work = prepared(Path(scratch) / "cache", chosen.small, chosen.layer)
     for call in (theirs, ours):
         call(work._replace(cells=work.cells[:1], most=2))  # warm-up
@@ -166,6 +168,11 @@ def main() -> None:
         alone = timed(lambda batch=batch: plain(work.loaded, batch, work.most))  # type: ignore[misc]
         pace = f"{many * work.most / alone.clock:.0f} tok/s, {many * work.most / alone.cpu:.0f} per CPU second"
         print(f"unedited, transformers' generate, {many} rows at a time: {pace}")
+    middle, limit = np.median(table, axis=0), Taken([], *(many * work.most / taken for taken in alone[1:]))
+    reached = f"{middle[5] / limit.clock:.0%} of it ({tokens / middle[4] / limit.cpu:.0%})"
+    name = f"steering: one call against steering-vectors, {rows - len(pairs)} of {rows} answers the same"
+    report([Row(name, f"{middle[5]:.0f} tok/s", f"{middle[2]:.0f} tok/s", f"{middle[6]:.2f} ({middle[7]:.2f})",
+                f"{PROMISED:g}", f"unedited, {many} rows at a time: {limit.clock:.0f} tok/s", reached)])  # fmt: skip
 
 
 if __name__ == "__main__":
