@@ -3,6 +3,8 @@
 A pack is an `.npz` archive without pickles. What records share is kept once: rows (ids, groups, truth, folds), whose
 scores are stacked, and identities and facts. Scores are kept in single precision, and of two opposite columns one.
 Version 1, which is read too, had an array for each record's scores and shared nothing but rows.
+
+A pack may come from a stranger: one that would unfold to more than MOST bytes is refused before it is read.
 """
 
 from __future__ import annotations
@@ -10,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,52 +22,93 @@ from typing import Any
 
 import numpy as np
 
-from results.record import Answers, Cell, Record, Rows, Steered
+from results.record import Answers, Cell, Record, Rows, Steered, parsed
+from results.soundness import difference
 
 VERSION = 2
+MOST = 2**30  # bytes that a pack may unfold to; the largest published one has 9 million
+MOST_TEXT = 2**28  # of these, bytes of one text: parsing it takes ten times as many
 _KINDS = ("test", "untuned", "dev")
 _SHARED = ("about", "provenance", "cleaning")  # facts that many records have in common
 _MADE_OF = ("task", "contender", "model", "regime", "budget", "judge", "contents")  # a cell's own
 
 
 def write(records: Sequence[Record], path: Path) -> None:
-    """Packs records, in the order of their keys, into `path` (whole or not at all)."""
+    """Packs records, in the order of their keys, into `path` (whole or not at all); ValueError where what was written
+    does not read as what was given."""
     writer = _Writer()
-    notes = [writer.note(record) for record in sorted(records, key=lambda r: r.key)]
+    ordered = sorted(records, key=lambda r: r.key)
+    notes = [writer.note(record) for record in ordered]
     arrays = writer.arrays | {name: np.concatenate(stack) for name, stack in writer.stacks.items()}
     arrays["notes"] = _bytes({"version": VERSION, "shared": list(writer.shared), "records": notes})
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    os.chmod(partial, 0o644)
-    Path(partial).rename(path)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        _compare(ordered, Path(partial))
+        os.chmod(partial, 0o644)
+        Path(partial).rename(path)
+    except (OSError, ValueError):
+        Path(partial).unlink(missing_ok=True)
+        raise
 
 
-def read(path: Path) -> Iterator[Record]:
-    """The records of a pack; ValueError or KeyError where it is not one."""
-    with np.load(path, allow_pickle=False) as archive:
-        head = json.loads(archive["notes"].tobytes())
+def _compare(records: Sequence[Record], path: Path) -> None:
+    """Reads a pack back: it may be all that is left of its records."""
+    for given, found in zip(records, read(path), strict=True):
+        told = "its key" if found.key != given.key else difference(given, found)
+        if told:
+            raise ValueError(f"the record {given.key[:12]} does not read as it was: {told}")
+
+
+def read(path: Path, wrong: list[str] | None = None) -> Iterator[Record]:
+    """The records of a pack; one that is none raises whatever reading it met.
+
+    wrong: takes what is wrong with single records, and the others are read; None: the first one raises too.
+    """
+    with _opened(path) as archive:
+        head = _read(archive, "notes")
         if head["version"] not in (1, VERSION):
             raise ValueError(f"a pack of version {head['version']}, and this reads up to {VERSION}")
-        shared = [json.loads(text) for text in head.get("shared", ())]
-        reader = _Reader(archive)
+        shared = [parsed(text) for text in head.get("shared", ())]
+        reader = _Reader(archive, shared if head["version"] == VERSION else None)
         for note in head["records"]:
-            if head["version"] == VERSION:
-                note |= {name: shared[note[name]] for name in _SHARED}
-                note["cell"] |= {name: shared[note["cell"][name]] for name in _MADE_OF}
-            for kind in _KINDS:
-                note[kind] = None if note[kind] is None else reader.rows(note[kind])
-            note["cell"] = Cell(**note["cell"])
-            yield Record(**note)
+            try:
+                record = reader.record(note)
+            except Exception as error:  # a foreign record may be anything
+                if wrong is None:
+                    raise
+                wrong.append(f"{type(error).__name__}: {error}")
+                continue
+            yield record
 
 
 def keys(path: Path) -> dict[str, str]:
     """Key -> status of a pack's records, without their answers."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {note["key"]: note["status"] for note in json.loads(archive["notes"].tobytes())["records"]}
+    with _opened(path) as archive:
+        return {note["key"]: note["status"] for note in _read(archive, "notes")["records"]}
+
+
+def _opened(path: Path) -> Any:
+    """The archive, unless it is none or would fill the memory."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is no file")
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+    if size > MOST:
+        raise ValueError(f"it would unfold to {size / 2**20:,.0f} MiB, and {MOST / 2**20:,.0f} are the most")
+    return np.load(path, allow_pickle=False)
+
+
+def _read(archive: Any, name: str) -> Any:
+    """JSON that is kept as an array of bytes."""
+    content = archive[name]
+    if content.nbytes > MOST_TEXT:
+        raise ValueError(f"{name} holds {content.nbytes / 2**20:,.0f} MiB, and {MOST_TEXT / 2**20:,.0f} are the most")
+    return parsed(content.tobytes().decode())
 
 
 class _Writer:
@@ -108,18 +153,31 @@ class _Writer:
 
 
 class _Reader:
-    """Rows of an archive; those that records share are parsed once, and one object for all."""
+    """Records of an archive; the rows that they share are parsed once, and one object for all.
 
-    def __init__(self, archive: Any) -> None:
+    shared: identities and facts that notes name by their place; None: they hold them.
+    """
+
+    def __init__(self, archive: Any, shared: list[Any] | None) -> None:
         self.archive = archive
+        self.shared = shared
         self.known: dict[str, Answers] = {}
         self.stacks: dict[str, np.ndarray] = {}
 
+    def record(self, note: dict[str, Any]) -> Record:
+        if self.shared is not None:
+            note |= {name: self.shared[note[name]] for name in _SHARED}
+            note["cell"] |= {name: self.shared[note["cell"][name]] for name in _MADE_OF}
+        for kind in _KINDS:
+            note[kind] = None if note[kind] is None else self.rows(note[kind])
+        note["cell"] = Cell(**note["cell"])
+        return Record(**note)
+
     def rows(self, where: dict[str, Any]) -> Rows:
         if "score" not in where:
-            return Steered.from_json(json.loads(self.archive[where["rows"]].tobytes()))
+            return Steered.from_json(_read(self.archive, where["rows"]))
         if where["rows"] not in self.known:
-            raw = json.loads(self.archive[where["rows"]].tobytes())
+            raw = _read(self.archive, where["rows"])
             self.known[where["rows"]] = Answers.from_json({**raw, "score": np.zeros((0, len(raw["id"]), 0))})
         return replace(self.known[where["rows"]], score=self._score(where))
 

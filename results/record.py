@@ -35,6 +35,18 @@ class Cell:
     contents: Mapping[str, str] = field(default_factory=dict)  # hashes of dictionaries, adapters, ...
 
 
+def parsed(text: str) -> Any:
+    """JSON as this project writes it: NaN and infinity are none, nor is half a surrogate pair, which no file takes."""
+    value = json.loads(text, parse_constant=_refuse)
+    if "\\ud" in text or "\\uD" in text:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def key(cell: Cell) -> str:
     """The cell's identity: sha256 of its canonical JSON and KEY_VERSION."""
     return hashlib.sha256(canonical({"KEY_VERSION": KEY_VERSION, **asdict(cell)}).encode()).hexdigest()
@@ -216,7 +228,7 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str) -> Record:
-        raw = json.loads(text)
+        raw = parsed(text)
         raw["cell"] = Cell(**raw["cell"])
         for name in ("test", "untuned", "dev"):
             raw[name] = None if raw[name] is None else rows_from_json(raw[name])

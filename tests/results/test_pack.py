@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from results import leaderboard, pack, render
 from results.record import Answers, Record
-from results.store import Store, StoreError
+from results.store import Store
 from runners import cli
 from tests.results.test_record import record
 
@@ -115,14 +118,64 @@ def test_packing_what_is_no_store_says_so(tmp_path: Path, capsys: pytest.Capture
     assert "There is no folder" in capsys.readouterr().err
 
 
-def test_a_torn_pack_says_which(tmp_path: Path) -> None:
+def test_a_torn_pack_is_told_and_costs_nothing_else(tmp_path: Path) -> None:
     store = Store(tmp_path)
     pack.write(many(), store.packs / "p.npz")
+    alone = record()
+    store.save(alone)
     whole = (store.packs / "p.npz").read_bytes()
-    for torn in (whole[: len(whole) // 2], whole[:3000] + b"\0" * 40 + whole[3040:], b"", b"no archive"):
+    for torn in (whole[: len(whole) // 2], b"", b"no archive"):
         (store.packs / "p.npz").write_bytes(torn)
-        with pytest.raises(StoreError, match=r"The pack .*p\.npz cannot be read"):
-            list(Store(tmp_path).records())
+        found = Store(tmp_path)
+        assert [r.key for r in found.records()] == [alone.key]
+        assert found.status(many()[0].key) is None  # so that a sweep runs it
+        assert len(found.unreadable) == 1
+        assert re.search(r"The pack .*p\.npz cannot be read", found.unreadable[0])
+
+
+def test_what_is_whole_in_a_torn_pack_is_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    failed = [replace(r, test=None, dev=None, untuned=None, status="failed") for r in many()[:1]]
+    pack.write([*many()[1:], *failed], store.packs / "p.npz")
+    whole = bytearray((store.packs / "p.npz").read_bytes())
+    with zipfile.ZipFile(store.packs / "p.npz") as archive:
+        member = next(m for m in archive.infolist() if m.filename.endswith(".one.npy"))
+    for at in range(member.header_offset + 80, member.header_offset + 200):
+        whole[at] ^= 0xFF
+    (store.packs / "p.npz").write_bytes(whole)
+    kept = {r.key for r in store.records()}
+    opposite = {r.key for r in many() if r.cell.contender["name"] == "one"}
+    assert kept == {r.key for r in many()} - opposite | {failed[0].key}
+    (told,) = store.unreadable
+    assert "and 1 more" in told
+
+
+def test_a_pack_is_read_back_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack.write(many()[:2], tmp_path / "p.npz")
+    before = (tmp_path / "p.npz").read_bytes()
+    pure = np.savez_compressed
+
+    def loses(file: Any, **arrays: np.ndarray) -> None:
+        pure(file, **{name: 0 * a if a.dtype == np.float32 else a for name, a in arrays.items()})
+
+    monkeypatch.setattr(np, "savez_compressed", loses)
+    with pytest.raises(ValueError, match="does not read as it was: scores differ by up to"):
+        pack.write(many(), tmp_path / "p.npz")
+    assert (tmp_path / "p.npz").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
+
+
+def test_a_pack_that_cannot_be_read_is_not_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target = Store(tmp_path / "source"), Store(tmp_path / "target")
+    for r in many():
+        source.save(r)
+    assert cli.main(["store", "pack", str(source.root), str(target.root)]) == 0
+    (made,) = target.archives
+    made.write_bytes(made.read_bytes()[:-100])
+    torn = made.read_bytes()
+    assert cli.main(["store", "pack", str(source.root), str(target.root)]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+    assert made.read_bytes() == torn
 
 
 def test_nothing_is_unpickled(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,89 @@ def test_a_torn_write_is_not_a_record(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(list(store.records())) == 1
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "torn": lambda raw: raw[:100],
+    "no text": lambda raw: b"\xff\xfe",
+    "no record": lambda raw: b"[]",
+    "empty": lambda raw: b"",
+    "another's": lambda raw: raw.replace(record().key.encode(), b"0" * 64),
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_what_cannot_be_read_is_told_and_costs_nothing_else(tmp_path: Path, how: str) -> None:
+    store = Store(tmp_path)
+    path, other = store.save(record()), record(replace(CELL, seed=1))
+    store.save(other)
+    path.write_bytes(DAMAGE[how](path.read_bytes()))
+    assert [r.key for r in store.records()] == [other.key]
+    (told,) = store.unreadable
+    assert str(path) in told and "cannot be read" in told and "\n" not in told
+    assert store.status(record().key) is None
+    assert store.load(record().key) is None
+    assert len(store.unreadable) == 1  # of a file that is met again too
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_cell_that_is_run_again_puts_the_unreadable_aside(tmp_path: Path, replaced: bool) -> None:
     store = Store(tmp_path)
     path = store.save(record())
-    for damage in (path.read_bytes()[:100], b"\xff\xfe", b"[]"):
-        path.write_bytes(damage)
-        with pytest.raises(StoreError, match=r"cannot be read.*delete it and run its sweep again"):
-            list(store.records())
+    for torn in (b"torn", b"torn again"):
+        path.write_bytes(torn)
+        assert store.status(record().key) is None
+        store.save(record(), replace=replaced)
+        assert store.status(record().key) == "ok"
+        assert store.unreadable == []
+    aside = {p.read_bytes() for p in store.folder.glob(f"{record().key}.json*.unreadable")}
+    assert aside == {b"torn", b"torn again"}  # never lost
+    assert (store.folder / f"{record().key}.json.unreadable").read_bytes() == b"torn"
+    assert len(list(store.records())) == 1
+
+
+def test_who_is_late_in_putting_aside_brings_the_record_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes see the same torn file: the second must not take the first one's record for it."""
+    store, late = Store(tmp_path), Store(tmp_path)
+    path = store.save(record())
+    path.write_bytes(b"torn")
+    looked = late._read
+
+    def then_the_other_saves(where: Path) -> Record | None:
+        found = looked(where)
+        store.save(record(status="failed", error="first"))
+        return found
+
+    monkeypatch.setattr(late, "_read", then_the_other_saves)
+    late.save(record(status="failed", error="second"))
+    assert store.load(record().key).error == "first"  # type: ignore[union-attr]
+    assert [p.read_bytes() for p in store.folder.glob("*.unreadable")] == [b"torn"]
+
+
+def test_a_folder_or_a_link_to_nothing_in_a_record_s_place_gives_way(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    place = store.path(record().key)
+    place.mkdir(parents=True)
+    (place / "kept").write_text("kept")
+    assert store.status(record().key) is None
+    store.save(record())
+    (aside,) = store.folder.glob("*.unreadable")
+    assert (aside / "kept").read_text() == "kept"
+    place.unlink()
+    place.symlink_to(tmp_path / "nowhere")
+    assert store.status(record().key) is None
+    assert len(store.unreadable) == 1
+    store.save(record())
+    assert store.status(record().key) == "ok"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        Store(tmp_path).save(record())
+    assert not list(Store(tmp_path).folder.iterdir())
 
 
 def test_the_first_record_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
@@ -132,6 +209,13 @@ def test_the_first_record_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> N
     store.save(record(), replace=True)
     assert store.status(record().key) == "ok"
     assert not list(store.folder.glob(".partial-*"))
+
+
+def test_a_key_is_no_path(tmp_path: Path) -> None:
+    for name in ("../x", "a/b", "", "x" * 300, ".", "a\0b", "a\n"):
+        with pytest.raises(StoreError, match="is no key of a record"):
+            Store(tmp_path / "store").save(replace(record(), key=name))
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_empty_store_says_how_to_fill_it(tmp_path: Path) -> None:

@@ -231,13 +231,15 @@ def test_an_override_of_a_path_is_tried(base: list[str], tmp_path: Path) -> None
     assert r.trials[0]["path"][0]["params"]["C"] == 5
 
 
-def test_a_damaged_record_is_named_without_a_traceback(base: list[str], tmp_path: Path, capsys: Any) -> None:
+def test_a_damaged_record_is_named_and_its_cell_run_again(base: list[str], tmp_path: Path, capsys: Any) -> None:
     assert run(base, "contender=majority") == 0
     (path,) = (tmp_path / "runs" / "records").iterdir()
     path.write_text("{")
-    assert run(base, "contender=majority") == 1
     assert cli.main(["leaderboard", f"store={tmp_path / 'runs'}"]) == 1
     assert "cannot be read" in capsys.readouterr().err
+    assert run(base, "contender=majority") == 0
+    assert path.with_name(f"{path.name}.unreadable").read_text() == "{"
+    assert cli.main(["leaderboard", f"store={tmp_path / 'runs'}"]) == 0
 
 
 def test_figures_of_failures_alone(base: list[str], tmp_path: Path, capsys: Any) -> None:
