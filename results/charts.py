@@ -66,9 +66,9 @@ def steps(best: Sequence[float]) -> dict[str, Any] | None:
     """The best dev score after each trial as a small line; None where there is one trial."""
     if not best:
         return None
-    low, high = best[0], max(best[-1], best[0] + 1e-9)
+    low, span = best[0], max(best[-1] - best[0], 1e-9)
     xs = [round(4 + (WIDE - 8) * i / (len(best) - 1), 1) for i in range(len(best))]
-    ys = [round(TALL - 6 - (TALL - 12) * (y - low) / (high - low), 1) for y in best]
+    ys = [round(TALL - 6 - (TALL - 12) * (y - low) / span, 1) for y in best]
     return {
         "line": " ".join(f"{x},{y}" for x, y in zip(xs, ys, strict=True)),
         "first": best[0], "last": best[-1], "count": len(best), "width": WIDE, "height": TALL,

@@ -27,6 +27,12 @@ def write(tables: Sequence[Table], out: Path, versus: str | None = None, command
     }
     out.mkdir(parents=True, exist_ok=True)
     for form, suffix in SUFFIXES.items():
-        (out / f"leaderboard.{suffix}").write_text(texts[form])
-    (out / "verdicts.csv").write_text(verdicts_as_csv(tables))
+        put(out / f"leaderboard.{suffix}", texts[form])
+    put(out / "verdicts.csv", verdicts_as_csv(tables))
     return texts
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a file anew. What a stranger left under its name, such as a link to elsewhere, is not written through."""
+    path.unlink(missing_ok=True)
+    path.write_text(text)

@@ -22,6 +22,8 @@ VERDICT_FIELDS = (
     "low", "high", "less_versus", "p_beats", "p_loses", "p_ties", "p_sign_flip", "detectable", "power", "pool", "note",
 )  # fmt: skip
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # as spreadsheets begin them
+
 
 def rows(tables: Sequence[Table]) -> list[dict[str, Any]]:
     """The leaderboard as data: one row per board, task (`all`: the aggregate), contender and metric."""
@@ -34,23 +36,23 @@ def as_json(tables: Sequence[Table]) -> str:
     return "[\n" + ",\n".join(lines) + "\n]"
 
 
-def _inert(value: Any) -> Any:
+def inert(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula is none."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(_FORMULAS) else value
 
 
 def as_csv(tables: Sequence[Table]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(FIELDS)
-    writer.writerows(map(_inert, row.values()) for row in rows(tables))
+    writer.writerows(map(inert, row.values()) for row in rows(tables))
     return out.getvalue()
 
 
 def as_markdown(tables: Sequence[Table], versus: str | None = None) -> str:
     """`versus` is laid beside every contender; None: the track's own."""
     text = "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
-    return text.replace("<", "&lt;")  # foreign names are text
+    return text.replace("<", "&lt;").replace("](", "]\\(")  # foreign names are text, and lead nowhere
 
 
 def _markdown(t: Table, versus: str) -> str:
@@ -258,7 +260,8 @@ def verdicts_as_csv(tables: Sequence[Table]) -> str:
                 ]
                 told = ["" if x is None else f"{x:.6g}" for x in numbers]
                 head = [b.track, b.regime, b.budget, b.model, b.half, b.judge, access, v.task, v.method, v.word]
-                writer.writerow([*map(_inert, head), _inert(v.opponent or ""), *told, _inert(" ".join(v.pool)), v.note])
+                head += [v.opponent or "", *told, " ".join(v.pool), v.note]
+                writer.writerow(list(map(inert, head)))
     return out.getvalue()
 
 
@@ -313,4 +316,5 @@ def _aligned(table: list[list[str]]) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    return plain.replace("|", "\\|").replace("<", "&lt;")

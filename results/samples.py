@@ -42,7 +42,8 @@ def samples(records: Sequence[Record], most: int = MOST) -> str:
 
 
 def _title(record: Record) -> str:
-    return f"{record.cell.task['name']} · {record.cell.contender['name']} · {record.about['model']}"
+    title = f"{record.cell.task['name']} · {record.cell.contender['name']} · {record.about['model']}"
+    return title.replace("<", "&lt;")
 
 
 def _answers(test: Steered, most: int) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from arena.contract import FairfightError
 from results import leaderboard
+from results.store import Store, fitting
 from results.table import Table
 from runners.compose import composed
-from runners.leaderboard import margins, selected
+from runners.leaderboard import folder, margins, selected
 
 WIDEST = 40  # inches
 
@@ -23,13 +24,14 @@ def command(overrides: list[str]) -> int:
     config = composed("figures", overrides)
     check(config["figure"])
     fixed = margins(config["margins"])
-    tables = leaderboard.build(selected(config), fixed)
+    out = folder(config, "figures")
+    store = Store(config["store"])
+    tables = leaderboard.build(selected(config, store), fixed)
     if not any(t.tasks for t in tables):
         print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
-    paths = drawn(tables, config["figure"], Path(config["out"] or Path(config["store"]) / "figures").expanduser())
-    for name, forms in itertools.groupby(paths, lambda path: path.with_suffix("")):
+    for name, forms in itertools.groupby(drawn(tables, config["figure"], out), lambda path: path.with_suffix("")):
         print(f"{name}.{{{','.join(path.suffix[1:] for path in forms)}}}", flush=True)  # as a shell reads it
-    return 0
+    return 1 if store.unreadable else 0
 
 
 def drawn(tables: Sequence[Table], specs: Mapping[str, Any], out: Path) -> Iterator[Path]:
@@ -48,7 +50,7 @@ def drawn(tables: Sequence[Table], specs: Mapping[str, Any], out: Path) -> Itera
             board = re.sub(
                 r"[^\w.-]+", "-", "-".join(filter(None, (b.model, b.track, regime, b.budget, b.half, b.judge)))
             )
-            yield from figures.save(made, out, f"{name}-{board}")
+            yield from figures.save(made, out, fitting(f"{name}-{board}"))
 
 
 def check(specs: Mapping[str, Any]) -> None:

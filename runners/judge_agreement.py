@@ -23,6 +23,7 @@ from results.store import Store
 from runners import build
 from runners.column import Column, cut_splits, load_reader
 from runners.compose import composed
+from runners.store import tell_unreadable
 from runners.tracks.detect import asked_of
 
 PANELS = {"scores": SCORES, "selects": SELECTS}
@@ -83,11 +84,11 @@ def _column(config: Mapping[str, Any]) -> Column:
 
 def _records(config: Mapping[str, Any], column: Column) -> list[Record]:
     """Finished records of the task, the model, the regime and the half."""
-    meta = column.task.meta
+    meta, store = column.task.meta, Store(config["store"])
     wanted = {"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)}
     found = [
         record
-        for record in Store(config["store"]).records()
+        for record in store.records()
         if record.status == "ok"
         and isinstance(record.test, Steered)
         and dict(record.cell.task) == wanted
@@ -95,6 +96,7 @@ def _records(config: Mapping[str, Any], column: Column) -> list[Record]:
         and dict(record.cell.regime) == dataclasses.asdict(column.regime)
         and record.cell.half == config["half"]
     ]
+    tell_unreadable(store)
     budgets = sorted({str(record.cell.budget["name"]) for record in found})
     if len(budgets) > 1:
         raise FairfightError(

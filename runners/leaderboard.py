@@ -15,6 +15,7 @@ from results.samples import samples
 from results.store import Store
 from results.table import Margins, Table
 from runners.compose import composed
+from runners.store import tell_unreadable
 
 FORMATS = tuple(publish.SUFFIXES)
 FILTERS = ("tasks", "contenders", "regimes", "models", "half")
@@ -26,23 +27,34 @@ def command(overrides: list[str]) -> int:
     if config["format"] not in FORMATS:
         raise FairfightError(f"Unknown format={config['format']!r}; choose one of {', '.join(FORMATS)}.")
     fixed = margins(config["margins"])
-    records = selected(config)
+    out = folder(config, "leaderboard")
+    store = Store(config["store"])
+    records = selected(config, store)
     print(f"reading the answers of {len(records)} records ...", file=sys.stderr)
     tables = leaderboard.build(records, fixed)
     known = sorted({c for table in tables for c in table.contenders})
     if config["versus"] is not None and config["versus"] not in known:
         raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
-    out = Path(config["out"] or Path(config["store"]) / "leaderboard")
-    texts = publish.write(tables, out.expanduser(), config["versus"], said(overrides))
+    texts = publish.write(tables, out, config["versus"], said(overrides))
     written = f"{out}/leaderboard.{', .'.join(publish.SUFFIXES.values())}, verdicts.csv"
     if any(isinstance(r.test, Steered) for r in records):
-        (out.expanduser() / "answers.md").write_text(samples(records))
+        publish.put(out / "answers.md", samples(records))
         written += ", answers.md"
     print(texts[config["format"]].rstrip("\n"))
     print(f"written: {written}", file=sys.stderr)
     if config["tracking"]["mode"] != "disabled":
-        _send(tables, records, out.expanduser(), config)
-    return 0
+        _send(tables, records, out, config)
+    return 1 if store.unreadable else 0
+
+
+def folder(config: Mapping[str, Any], name: str) -> Path:
+    """Where the files go: `out`, or a folder of this name in the store, which a stranger's store may not lead away."""
+    if config["out"]:
+        return Path(config["out"]).expanduser()
+    own = Path(config["store"]).expanduser() / name
+    if own.is_symlink():
+        raise FairfightError(f"{own} is a symbolic link; name the folder to write to with out=<folder>.")
+    return own
 
 
 def said(overrides: Sequence[str]) -> str:
@@ -74,12 +86,12 @@ def margins(told: Mapping[str, float]) -> Margins:
     return Margins(**told)
 
 
-def selected(config: Mapping[str, Any]) -> list[Record]:
-    """The store's records that pass the configuration's filters; says so where none does."""
+def selected(config: Mapping[str, Any], store: Store) -> list[Record]:
+    """The store's records that pass the configuration's filters; says so where none does, and what cannot be read."""
     kept = []
     seen: dict[str, set[str]] = {name: set() for name in FILTERS}
     wanted = {name: config[name] if isinstance(config[name], list) else [config[name]] for name in FILTERS}
-    for record in Store(config["store"]).records():
+    for record in store.records():
         names = {
             "tasks": record.cell.task["name"],
             "contenders": record.cell.contender["name"],
@@ -91,6 +103,7 @@ def selected(config: Mapping[str, Any]) -> list[Record]:
             seen[name].add(value)
         if all(wanted[name] == [None] or value in wanted[name] for name, value in names.items()):
             kept.append(record)
+    tell_unreadable(store)
     for name, values in wanted.items():
         unknown = [value for value in values if value is not None and value not in seen[name]]
         if unknown and any(seen.values()):
@@ -98,7 +111,8 @@ def selected(config: Mapping[str, Any]) -> list[Record]:
                 f"No record in {config['store']!r} has {name}={unknown[0]}; there are {', '.join(sorted(seen[name]))}."
             )
     if not any(seen.values()):
-        raise FairfightError(Store(config["store"]).nothing)
+        none = f"No record in {config['store']!r} can be read; look above for the reason."
+        raise FairfightError(none if store.unreadable else store.nothing)
     if not kept:
         told = ", ".join(f"{name}={config[name]}" for name in FILTERS if config[name] is not None)
         raise FairfightError(f"No record in {config['store']!r} passes the filters ({told}); change them or the store.")

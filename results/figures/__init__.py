@@ -16,8 +16,12 @@ from pathlib import Path
 from types import ModuleType
 
 import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from results.figures.style import RC, Drawn, NothingToDrawError, heading
+from results.render import inert
 from results.table import Table
 
 MAIN = "main"  # as a metric: the one that ranks the board
@@ -53,13 +57,26 @@ def draw(kind: str, boards: Sequence[Table], metric: str, width: float) -> Drawn
             plt.close(drawn.figure)
             raise NothingToDrawError("it has drawn no numbers")
         drawn.figure.suptitle(heading(boards), fontsize=7)
+        _take_names_as_they_are(drawn.figure)
     return drawn
+
+
+def _take_names_as_they_are(figure: Figure) -> None:
+    """A dollar in a foreign name begins no formula; the labels of logarithmic axes are formulas of matplotlib's own."""
+    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis)]
+    ours = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
+    powers = {text for axis in ours for text in axis.findobj(Text) if text is not axis.label}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text not in powers:
+            text.set_parse_math(False)
 
 
 def save(drawn: Drawn, folder: Path, name: str) -> list[Path]:
     """PNG (300 dpi), PDF and SVG without dates, the caption as text and the numbers as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.{suffix}" for suffix in ("png", "pdf", "svg", "txt", "csv")]
+    for path in paths:  # a stranger's link under its name is not written through
+        path.unlink(missing_ok=True)
     with plt.rc_context(RC):
         drawn.figure.savefig(paths[0], dpi=300, metadata={"Software": None})
         drawn.figure.savefig(paths[1], metadata={"CreationDate": None, "Producer": None, "Creator": None})
@@ -75,5 +92,5 @@ def _as_csv(drawn: Drawn) -> str:
     writer = csv.DictWriter(out, list(drawn.numbers[0]), lineterminator="\n")
     writer.writeheader()
     for row in drawn.numbers:
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else inert(v) for k, v in row.items()})
     return out.getvalue()
