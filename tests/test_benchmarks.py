@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import os
 import sys
@@ -75,8 +77,9 @@ def test_a_peer_that_pip_cannot_find_is_said_in_one_line(tmp_path: Path, monkeyp
     assert peers.folder("there") == made.resolve()
 
 
-def test_the_loop_and_the_lab_read_the_same_states(tiny: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tiny.tokenizer, "pad_token", tiny.tokenizer.eos_token)
+def test_the_loop_and_the_lab_read_the_same_states(tiny: LoadedModel) -> None:
+    tiny = dataclasses.replace(tiny, tokenizer=copy.deepcopy(tiny.tokenizer))
+    tiny.tokenizer.pad_token = tiny.tokenizer.eos_token  # which the loop needs, as most scripts do
     texts = ["a good film", "bad", "a very very dull plot"] * 5
     loop, lab = activations.plain_loop(tiny, texts, 0), activations.lab(tiny, texts, 0)
     assert loop.shape == lab.shape == (15, 32)
