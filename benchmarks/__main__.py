@@ -26,7 +26,7 @@ BENCHMARKS: dict[str, tuple[list[str], list[str]]] = {  # module: arguments, and
     "prompting": ([], ["--texts", "24", "--chunks", "3"]),
     "sae_training": ([], []),
     "sweep": ([], ["--cells", "100"]),
-    "growth": ([], ["--points", "2", "--picture", os.devnull]),
+    "growth": ([], ["--points", "2", "--rounds", "1", "--picture", os.devnull]),
     "leaderboard": (["1000", "10000"], ["200", "1000"]),
 }
 
