@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from results.table import Table
+import numpy as np
+from scipy import special
+from scipy.stats import spearmanr
+
+from results.stats import FEWEST_FAMILIES, difference
+from results.table import VERSUS, Table, at_floor, prompting
 
 ASKED = {  # the question, a contender, and the one that it is laid beside
     "detect": (
@@ -27,25 +34,115 @@ ASKED = {  # the question, a contender, and the one that it is laid beside
         ("Are an SAE's latents better than a difference of means?", "sae_max_pool", "diff_in_means"),
     ),
 }
+CLOSER = ("bag_of_words", "minilm", "diff_in_means", "mass_mean")  # do they come nearer to the probe with more labels?
+ACROSS = (
+    "With more labels: by how much the distance from the linear probe shrinks, over the tasks that both boards have. "
+    "Detecting and steering: over the concepts of a suite, the rank correlation of one contender's two scores."
+)
 HOW = "Differences with 95 % intervals, adjusted for nothing: for looking, where verdicts decide."
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A question, the two contenders that tell, and how far the first stands above the second."""
+    """A question, the two contenders that tell, and how far the first stands above the second; `silent` tasks, where
+    prompting is at its floor, are left out of what is said of prompting."""
 
     question: str
     one: str
     two: str
     gap: tuple[float, float, float]  # mean, low, high
+    silent: int = 0
 
     @property
     def told(self) -> str:
         _, low, high = self.gap
-        return "above" if low > 0 else "below" if high < 0 else "not told apart"
+        where = f" (without {self.silent} tasks with the prompt at its floor)" if self.silent else ""
+        return ("above" if low > 0 else "below" if high < 0 else "not told apart") + where
+
+
+@dataclass(frozen=True)
+class Across:
+    """A question that takes two boards, and the number that answers it with its interval."""
+
+    question: str
+    gap: tuple[float, float, float]  # mean, low, high
+    words: tuple[str, str]  # of a number above 0, and of one below
+
+    @property
+    def told(self) -> str:
+        _, low, high = self.gap
+        return self.words[0] if low > 0 else self.words[1] if high < 0 else "not told from none"
+
+
+def across(tables: Sequence[Table]) -> list[Across]:
+    """Do more labels close the gap; do good detectors steer well: what boards of the same model and half say."""
+    found = []
+    for one, two in itertools.combinations(sorted(tables, key=_labels), 2):
+        if (one.board.model, one.board.half) != (two.board.model, two.board.half):
+            continue
+        if one.board.track == two.board.track == "detect" and one.board.budget == two.board.budget:
+            found += _with_labels(one, two)
+        elif {one.board.track, two.board.track} == {"detect", "steer"}:
+            found += _in_both(*sorted((one, two), key=lambda t: t.board.track))
+    return found
+
+
+def _labels(table: Table) -> int:
+    """Labels of a board whose regime differs from others in them alone; 0 of any other."""
+    regimes = [r.cell.regime for each in table.records.values() for r in each[:1]]
+    plain = [r for r in regimes if not (r.get("noise") or r.get("positive") or r.get("shift"))]
+    return max((int(r["labels"]) for r in plain), default=0) if len(plain) == len(regimes) else 0
+
+
+def _with_labels(few: Table, many: Table) -> list[Across]:
+    """How far the gap to the linear probe shrinks from a board of few labels to one of many."""
+    sizes = _labels(few), _labels(many)
+    if not 0 < sizes[0] < sizes[1]:
+        return []
+    tasks = [task for task in few.tasks if task in many.tasks]
+    families, probe, found = [few.families[task] for task in tasks], VERSUS["detect"], []
+    for name in CLOSER:
+        if any(not t.complete(c) for t in (few, many) for c in (name, probe)):
+            continue
+        wide, narrow = (np.array([t.value(task, probe) - t.value(task, name) for task in tasks]) for t in (few, many))
+        gap = difference(wide, narrow, families)
+        if gap is not None:
+            question = f"Do {sizes[1]} labels for {sizes[0]} bring {name} nearer to {probe}?"
+            found.append(Across(question, gap, ("nearer", "farther")))
+    return found
+
+
+def _in_both(detect: Table, steer: Table) -> list[Across]:
+    """Rank correlation of detection's and steering's scores over the concepts that both boards have."""
+    found = []
+    for task in (task for task in steer.tasks if task in detect.tasks):
+        for name in (c for c in steer.contenders if c in detect.contenders):
+            if not (detect.complete(name) and steer.complete(name)) or steer.sides[name] == "control":
+                continue
+            scores = [dict(zip(t.parts(task), t.over_seeds(task, name), strict=True)) for t in (detect, steer)]
+            concepts = [c for c in scores[0] if c in scores[1] and np.isfinite([s[c] for s in scores]).all()]
+            if len(concepts) < FEWEST_FAMILIES:
+                continue
+            rho = float(spearmanr(*([s[c] for c in concepts] for s in scores)).statistic)
+            question = f"Do concepts of {task} that {name} detects well get steered well by it ({len(concepts)})?"
+            if np.isfinite(rho):
+                found.append(Across(question, _fisher(rho, len(concepts)), ("they do", "the contrary")))
+    return found
+
+
+def _fisher(rho: float, n: int) -> tuple[float, float, float]:
+    """A rank correlation with its 95 % interval on Fisher's scale (variance by Bonett and Wright 2000)."""
+    half = float(special.ndtri(0.975)) * ((1 + rho**2 / 2) / (n - 3)) ** 0.5
+    middle = np.arctanh(np.clip(rho, -0.999, 0.999))
+    return rho, float(np.tanh(middle - half)), float(np.tanh(middle + half))
 
 
 def assumptions(table: Table) -> list[Answer]:
     """Those questions whose two contenders have every cell, where there are families (or concepts) enough."""
-    pairs = [(q, one, two, table.against(one, two)) for q, one, two in ASKED[table.board.track]]
-    return [Answer(q, one, two, gap) for q, one, two, gap in pairs if gap is not None]
+    found = []
+    for question, one, two in ASKED[table.board.track]:
+        silent = at_floor(table) if {one, two} & set(prompting(table)) else []
+        gap = table.against(one, two, without=silent)
+        if gap is not None:
+            found.append(Answer(question, one, two, gap, len(silent)))
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 from scipy.special import expit, log_softmax, softmax
 
 RIDGE = 0.005  # of squared weights: keeps separable scores finite
@@ -43,7 +42,7 @@ def calibrators(score: np.ndarray, truth: np.ndarray) -> Calibrators:
         line = _two_classes(standard[..., 0], truth)
         weights = np.stack([-line / 2, line / 2], axis=2)
     else:
-        weights = np.stack([_many_classes(each, truth, classes) for each in standard])
+        weights = _many_classes(standard, truth, classes)
     return Calibrators(centre, scale, weights[:, :-1], weights[:, -1:])
 
 
@@ -89,20 +88,51 @@ def _newton(x: np.ndarray, error: np.ndarray, weight: np.ndarray, slope: np.ndar
 
 
 def _many_classes(standard: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
-    """standard [n, classes] -> weights with the intercepts last, [classes + 1, classes]."""
-    design = np.c_[standard, np.ones(len(truth))]
-    target = np.eye(classes)[truth]
+    """standard [R, n, features] -> weights of each with the intercepts last, [R, features + 1, classes]: Newton's
+    method, steps halved where the loss would rise."""
+    design = np.concatenate([standard, np.ones((*standard.shape[:2], 1))], axis=2)
+    target, width = np.eye(classes)[truth], design.shape[2]
+    ridge = 2 * RIDGE * np.r_[np.ones(width - 1), 0.0][:, None]  # intercepts bear none
+    w = np.zeros((len(standard), width, classes))
+    moving = np.arange(len(standard))
+    p, now = _fits_of(w, design, target)
+    for _ in range(STEPS):
+        step = _newtons(design[moving], p, target, w[moving], ridge)
+        was, begun = now, w[moving]
+        p, now = _fits_of(begun - step, design[moving], target)
+        while len(rose := np.flatnonzero((now > was) & (np.abs(step).max((1, 2)) > CONVERGED))):
+            step[rose] /= 2
+            p[rose], now[rose] = _fits_of(begun[rose] - step[rose], design[moving[rose]], target)
+        w[moving] = begun - step
+        still = np.abs(step).max((1, 2)) >= CONVERGED * (1 + np.abs(w[moving]).max((1, 2)))
+        if not still.any():
+            break
+        moving, p, now = moving[still], p[still], now[still]
+    return w
 
-    def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        w = flat.reshape(design.shape[1], classes)
-        log_p = log_softmax(design @ w, axis=1)
-        ridge = np.r_[w[:-1], np.zeros((1, classes))]
-        value = -(target * log_p).sum() + RIDGE * (ridge**2).sum()
-        return float(value), (design.T @ (np.exp(log_p) - target) + 2 * RIDGE * ridge).ravel()
 
-    start = np.zeros(design.shape[1] * classes)
-    solved = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    return np.asarray(solved.x.reshape(design.shape[1], classes))
+def _fits_of(w: np.ndarray, design: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [R, n, classes] and losses [R] of weights w [R, width, classes]."""
+    log_p = log_softmax(design @ w, axis=2)
+    return np.exp(log_p), RIDGE * (w[:, :-1] ** 2).sum((1, 2)) - (log_p * target).sum((1, 2))
+
+
+def _newtons(design: np.ndarray, p: np.ndarray, target: np.ndarray, w: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """Newton's steps, [R, width, classes]. Intercepts may move together without a change, which is kept from them."""
+    runs, _, width = design.shape
+    classes = p.shape[2]
+    across = np.swapaxes(design, 1, 2)
+    slope = across @ (p - target) + ridge * w
+    curve = np.zeros((runs, width, classes, width, classes))
+    for one in range(classes):
+        for two in range(one, classes):
+            weight = p[..., one] * ((one == two) - p[..., two])
+            curve[:, :, one, :, two] = curve[:, :, two, :, one] = across @ (design * weight[..., None])
+    curve[:, -1, :, -1, :] += 1.0
+    square = curve.reshape(runs, width * classes, width * classes)
+    square += np.diag(np.repeat(ridge[:, 0], classes) + 1e-12)
+    step = np.linalg.solve(square, slope.reshape(runs, -1, 1))
+    return np.asarray(step.reshape(runs, width, classes))
 
 
 def thresholds(probability: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from results.assumptions import HOW, assumptions
+from results.assumptions import ACROSS, HOW, across, assumptions
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
@@ -19,7 +19,8 @@ from results.verdicts import ALL, WORDS, Verdict, lacking, sentence, verdicts
 
 VERDICT_FIELDS = (
     "track", "regime", "budget", "model", "half", "judge", "access", "task", "method", "verdict", "opponent", "gap",
-    "low", "high", "less_versus", "p_beats", "p_loses", "p_ties", "p_sign_flip", "detectable", "power", "pool", "note",
+    "low", "high", "beside", "less_beside", "p_beats", "p_loses", "p_ties", "p_sign_flip", "detectable", "power",
+    "pool", "note",
 )  # fmt: skip
 
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # as spreadsheets begin them
@@ -51,7 +52,8 @@ def as_csv(tables: Sequence[Table]) -> str:
 
 def as_markdown(tables: Sequence[Table], versus: str | None = None) -> str:
     """`versus` is laid beside every contender; None: the track's own."""
-    text = "\n\n".join(_markdown(t, versus or VERSUS[t.board.track]) for t in tables) + "\n"
+    boards = [_markdown(t, versus or VERSUS[t.board.track]) for t in tables]
+    text = "\n\n".join([*boards, *_across(tables)]) + "\n"
     return text.replace("<", "&lt;").replace("](", "]\\(")  # foreign names are text, and lead nowhere
 
 
@@ -260,8 +262,8 @@ def verdicts_as_csv(tables: Sequence[Table]) -> str:
                 ]
                 told = ["" if x is None else f"{x:.6g}" for x in numbers]
                 head = [b.track, b.regime, b.budget, b.model, b.half, b.judge, access, v.task, v.method, v.word]
-                head += [v.opponent or "", *told, " ".join(v.pool), v.note]
-                writer.writerow(list(map(inert, head)))
+                head += [v.opponent or "", *told[:3], VERSUS[b.track] if v.beside else "", *told[3:]]
+                writer.writerow(list(map(inert, [*head, " ".join(v.pool), v.note])))
     return out.getvalue()
 
 
@@ -273,7 +275,7 @@ def _toolbox(t: Table) -> list[str]:
     rows = [["added to the toolbox", "chosen in cells", "change of the mean", "less its control"]]
     for q in found:
         name = q.added[0] if len(q.added) == 1 else "all methods"
-        interval = f" [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]" if q.interval else ""
+        interval = f" [{q.interval[0]:+.4f}, {q.interval[1]:+.4f}]" if q.interval else ""
         control = against_control(t, name) if len(q.added) == 1 else "–"
         change = f"{q.change:+.4f}{interval}" if q.picked else "never chosen"
         rows.append([name, f"{q.picked}/{q.cells}", change, control])
@@ -292,6 +294,15 @@ def _assumptions(t: Table) -> list[str]:
     rows = [["assumption", "contender", "less", "difference", "it stands"]]
     rows += [[a.question, a.one, a.two, _gap(a.gap), a.told] for a in found]
     return ["", f"What these records say about common assumptions. {HOW}", "", *_aligned(rows)]
+
+
+def _across(tables: Sequence[Table]) -> list[str]:
+    """What several boards say together."""
+    found = across(tables)
+    if not found:
+        return []
+    rows = [["assumption", "change", "it is"], *([a.question, _gap(a.gap), a.told] for a in found)]
+    return ["\n".join(["## Across the boards", "", f"{ACROSS} {HOW}", "", *_aligned(rows)])]
 
 
 def against_control(t: Table, method: str) -> str:

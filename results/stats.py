@@ -7,11 +7,12 @@ tends to (the infinitesimal jackknife, Efron 1982): no resample, no noise of res
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from scipy import special
+from scipy.optimize import brentq
 
 LEVEL = 0.95
 MANY = 1e4  # degrees of freedom from which a t distribution is a normal one
@@ -35,6 +36,12 @@ class Estimate:
     variance: float | None  # of the mean
     freedom: float  # degrees of freedom of that variance
     effective: float = np.inf  # groups that the value stands on, where it is one of groups
+    terms: tuple[tuple[float, float], ...] = ()  # variances and their degrees of freedom, for Cochran's rule
+
+    @property
+    def parts(self) -> tuple[tuple[float, float], ...]:
+        """What the variance is made of, as p values go by it."""
+        return self.terms or ((float(self.variance or 0.0), self.freedom),)
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,9 @@ def over_seeds(
     values [S]; influence [S, G], of each group on each seed's value. Added are the variance of the mean over seeds by
     its mean influences, and that of the seeds / S less what they do to single examples, which the first holds already.
     Degrees of freedom by Cochran's rule, those of the examples from the influences' fourth moment (a variance that few
-    groups make up is badly known); the seeds weigh there half way to what they were before the subtraction, as the
-    rest of it is known worse than they. No interval where an influence is not known, or where the value stands on very
-    few groups (as near a perfect score).
+    groups make up is badly known); the seeds weigh there what they did before the subtraction, as what is left of it is
+    known worse than they. No interval where an influence is not known, or where the value stands on very few groups
+    (as near a perfect score).
     """
     return each_over_seeds(values[None], influence[None], among, [most], least)[0]
 
@@ -126,10 +133,10 @@ def each_over_seeds(
         of_seeds = values.var(axis=1, ddof=1) / seeds
         both = among.variance(influence - together[:, None]).sum(1) / (seeds - 1) / seeds
     alone = (of_seeds - both).clip(min=0)
-    columns = (means, of_examples, alone, (of_seeds + alone) / 2, effective)
+    columns = (means, of_examples, alone, of_seeds, effective)
     each = zip(*(column.tolist() for column in columns), most, known, strict=True)
     return [
-        _estimate(mean, a + b, _cochran([(a, _freedom(n, among.count)), (weight, seeds - 1)]), top, least, n)
+        _by_terms(mean, a + b, ((a, _freedom(n, among.count)), (weight, float(seeds - 1))), top, least, n)
         if tells
         else Estimate(mean, None, None, None, np.inf, n)
         for mean, a, b, weight, n, top, tells in each
@@ -225,12 +232,12 @@ def above(e: Estimate, margin: float = 0.0) -> float:
     """One-sided p value of the estimate lying above a margin (t test); 1 where it has no variance to go by."""
     if not e.variance:
         return 1.0
-    return float(special.stdtr(e.freedom, -(e.value - margin) / e.variance**0.5))
+    return _beyond((e.value - margin) / e.variance**0.5, e.parts)
 
 
 def below(e: Estimate, margin: float = 0.0) -> float:
     """One-sided p value of the estimate lying below a margin."""
-    return above(Estimate(-e.value, None, None, e.variance, e.freedom), -margin)
+    return above(replace(e, value=-e.value), -margin)
 
 
 def equivalent(e: Estimate, margin: float) -> float:
@@ -251,8 +258,9 @@ def detectable(e: Estimate, alpha: float = (1 - LEVEL) / 2, power: float = 0.8) 
     """The smallest true difference that a one-sided test at alpha would find with this power (noncentral t)."""
     if not e.variance:
         return None
-    at = special.stdtrit(e.freedom, 1 - alpha)
-    shift = at + special.ndtri(power) if e.freedom > MANY else special.nctdtrinc(e.freedom, 1 - power, at)
+    freedom = _cochran(e.parts, 1 - alpha)
+    at = special.stdtrit(freedom, 1 - alpha)
+    shift = at + special.ndtri(power) if freedom > MANY else special.nctdtrinc(freedom, 1 - power, at)
     return float(shift * e.variance**0.5)
 
 
@@ -260,8 +268,9 @@ def power(e: Estimate, effect: float, alpha: float = (1 - LEVEL) / 2) -> float |
     """How often a one-sided test at alpha would find a true difference of `effect` (noncentral t)."""
     if not e.variance:
         return None
-    at, shift = special.stdtrit(e.freedom, 1 - alpha), effect / e.variance**0.5
-    return float(special.ndtr(shift - at) if e.freedom > MANY else 1 - special.nctdtr(e.freedom, shift, at))
+    freedom = _cochran(e.parts, 1 - alpha)
+    at, shift = special.stdtrit(freedom, 1 - alpha), effect / e.variance**0.5
+    return float(special.ndtr(shift - at) if freedom > MANY else 1 - special.nctdtr(freedom, shift, at))
 
 
 def sign_flip(values: np.ndarray) -> float:
@@ -277,18 +286,33 @@ def sign_flip(values: np.ndarray) -> float:
     return float((means >= means[0] - 1e-12).mean())
 
 
-def _cochran(terms: Sequence[tuple[float, float]]) -> float:
+def _cochran(terms: Sequence[tuple[float, float]], tail: float = 0.5 + LEVEL / 2) -> float:
     """Degrees of freedom at which Student's quantile is the mean of the terms' own, by their variances (Cochran 1964).
 
     Of three seeds the variance is small by luck as often as not, and Welch-Satterthwaite's intervals of 95 % cover as
     few as 90 %; these cover 93 to 98 %.
     """
-    total = sum(v for v, _ in terms)
-    if total <= 0:
-        return np.inf
-    tail = 0.5 + LEVEL / 2
-    mean = sum(v * special.stdtrit(f, tail) for v, f in terms if v > 0 and f > 0) / total
+    mean = _quantile(1 - tail, terms)
     return float(special.stdtridf(tail, mean)) if mean > special.ndtri(tail) * (1 + 1e-9) else np.inf
+
+
+def _quantile(p: float, terms: Sequence[tuple[float, float]]) -> float:
+    """The mean of the terms' own upper quantiles, by their variances; 0 without any."""
+    some = [(v, f) for v, f in terms if v > 0 and f > 0]
+    return -sum(v * float(special.stdtrit(f, p)) for v, f in some) / (sum(v for v, _ in some) or 1.0)
+
+
+def _beyond(t: float, terms: Sequence[tuple[float, float]]) -> float:
+    """p value of t by Cochran's rule at its own tail: where `_quantile` is t. Degrees of freedom for the 95 % interval
+    would be too many far out, where Holm's first steps test."""
+    if t < 0:
+        return 1 - _beyond(-t, terms)
+    own = [float(special.stdtr(f, -t)) for v, f in terms if v > 0 and f > 0]
+    least, most = min(own), max(own)
+    if most - least <= 1e-12 * most or least < 1e-300:
+        return most
+    edges = np.log(least) - 1e-6, np.log(most) + 1e-6  # rounding must not put the root outside
+    return float(np.exp(brentq(lambda p: _quantile(float(np.exp(p)), terms) - t, *edges, xtol=1e-7)))
 
 
 def _freedom(effective: float, groups: int) -> float:
@@ -303,6 +327,12 @@ def _welch(terms: Sequence[tuple[float, float]]) -> float:
     total = sum(v for v, _ in terms)
     shares = sum(v**2 / f for v, f in terms if np.isfinite(f) and f > 0)
     return total**2 / shares if shares > 0 else np.inf
+
+
+def _by_terms(
+    mean: float, variance: float, terms: tuple[tuple[float, float], ...], most: float, least: float, effective: float
+) -> Estimate:
+    return replace(_estimate(mean, variance, _cochran(terms), most, least, effective), terms=terms)
 
 
 def _estimate(

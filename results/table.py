@@ -106,22 +106,23 @@ class Table:
         labels = [f"{named}{''.join(method.partition(' [')[1:])}", named]
         return next((label for label in labels if label in self.contenders and self.complete(label)), None)
 
-    def against(self, contender: str, other: str) -> tuple[float, float, float] | None:
+    def against(self, contender: str, other: str, without: Sequence[str] = ()) -> tuple[float, float, float] | None:
         """Mean score of a contender less that of another over the board's families (of a single suite: its concepts),
-        with a 95 % interval; None where one of them lacks cells."""
-        pairs = [(self.find(task, contender), self.find(task, other)) for task in self.tasks]
+        with a 95 % interval; None where one of them lacks cells. `without` are tasks that are left out."""
+        tasks = [task for task in self.tasks if task not in without]
+        pairs = [(self.find(task, contender), self.find(task, other)) for task in tasks]
         both = [(a, b) for a, b in pairs if a is not None and b is not None]
         whole = self.complete(contender) and self.complete(other)
-        if contender == other or not whole or len(both) < len(self.tasks):
+        if contender == other or not whole or not tasks or len(both) < len(tasks):
             return None
-        if len(self.tasks) == 1 and self.measured[self.tasks[0], contender].parts is not None:
-            e = self.gap(self.tasks[0], contender, other)
-            few = self.measured[self.tasks[0], contender].groups < FEWEST_FAMILIES
+        if len(tasks) == 1 and self.measured[tasks[0], contender].parts is not None:
+            e = self.gap(tasks[0], contender, other)
+            few = self.measured[tasks[0], contender].groups < FEWEST_FAMILIES
             return None if e is None or e.low is None or e.high is None or few else (e.value, e.low, e.high)
         return difference(
             np.array([a.estimate.value for a, _ in both]),
             np.array([b.estimate.value for _, b in both]),
-            [self.families[task] for task in self.tasks],
+            [self.families[task] for task in tasks],
         )
 
     @cached_property
@@ -137,6 +138,16 @@ class Table:
     def find(self, task: str, contender: str, metric: str | None = None) -> Score | None:
         """A contender's score on a task (`all`: the aggregate), by the main metric or another."""
         return self._scores.get((task, contender, metric or self.main))
+
+    def value(self, task: str, contender: str) -> float:
+        """The main metric on a task; NaN where it is not known."""
+        found = self.find(task, contender)
+        return found.estimate.value if found else float("nan")
+
+    def over_seeds(self, task: str, contender: str) -> list[float]:
+        """The main metric within each part of a suite, mean over seeds; none where a task has no parts."""
+        mine = self.measured.get((task, contender))
+        return [] if mine is None or mine.parts is None else [float(x) for x in mine.parts.mean(0)]
 
     def gap(self, task: str, one: str, two: str) -> Estimate | None:
         """The main metric of a contender less that of another on a task's test rows; None without a seed in common."""

@@ -120,7 +120,22 @@ def _verdicts(table: Table, equal_access: bool) -> list[Verdict]:
         gap = partial(table.gap, task)
         compared = _compared(table, gap, task, equal_access)
         found += _judged(task, compared, table.margins.task, few, lacking(table))
+        if not equal_access:
+            found += _unmet(table, task, {c.method for c in compared}, few)
     return found
+
+
+def _unmet(table: Table, task: str, met: set[str], few: str) -> list[Verdict]:
+    """Methods that no baseline could be laid beside on a task, each with why."""
+    pool = _met(table, task)
+    beside = VERSUS[table.board.track]
+    silent = beside in table.contenders and table.complete(beside)
+    why = "prompting is at its floor" if silent else f"{beside} is not on this board in full"
+    if not pool:
+        why = "no baseline has every cell"
+    word, note = (TOO_FEW, f"{few}; {why}") if few else (INCONCLUSIVE, why)
+    unknown = (None,) * 8
+    return [Verdict(task, m, word, None, *unknown, pool, note) for m in table.complete_ones("method") if m not in met]
 
 
 def opponents(table: Table, arrows: Sequence[str]) -> dict[str, str]:

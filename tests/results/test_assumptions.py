@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from results import page, render
-from results.assumptions import ASKED, assumptions
+from results import leaderboard, page, render
+from results.assumptions import ASKED, across, assumptions
+from results.table import Table, at_floor
 from runners import build
 from runners.compose import options, raw
 from tests.results.test_quiver import board
@@ -36,3 +37,53 @@ def test_a_pair_with_every_cell_is_told_with_its_interval() -> None:
 def test_few_families_tell_nothing() -> None:
     assert assumptions(board({"linear_probe": (0.8, 1.0), "mlp": (0.8, 1.0)}, families=5)) == []
     assert "assumption" not in render.as_markdown([board({"probe": (0.8, 1.0)})])
+
+
+def with_labels(labels: int, skills: dict[str, float]) -> Table:
+    """A board of six families in a regime of so many labels."""
+    name = "standard" if labels == 512 else f"few_{labels}"
+    made = board({who: (0.5, skill) for who, skill in skills.items()})
+    found = [
+        replace(r, cell=replace(r.cell, regime={**r.cell.regime, "name": name, "labels": labels}))
+        for each in made.records.values()
+        for r in each
+    ]
+    (table,) = leaderboard.build(found)
+    return table
+
+
+def test_labels_that_close_a_gap_are_told_across_boards() -> None:
+    few, many = (
+        with_labels(n, {"linear_probe": 2.0, "bag_of_words": words, "mlp": 1.0}) for n, words in ((16, 0.1), (512, 1.8))
+    )
+    (told,) = across([many, few])
+    assert told.question == "Do 512 labels for 16 bring bag_of_words nearer to linear_probe?"
+    shrinks = few.against("linear_probe", "bag_of_words"), many.against("linear_probe", "bag_of_words")
+    assert shrinks[0] is not None and shrinks[1] is not None
+    assert told.gap[0] == pytest.approx(shrinks[0][0] - shrinks[1][0])
+    assert told.told == "nearer"
+    text = render.as_markdown([many, few])
+    assert "## Across the boards" in text and told.question in text
+    assert across([many]) == [] == across([few, few])
+    assert "Across the boards" not in render.as_markdown([many])
+
+
+def test_what_is_said_of_prompting_leaves_out_where_it_is_at_its_floor() -> None:
+    """Six tasks on which asking tells something, and two on which it does not."""
+    found = []
+    for low in (False, True):
+        made = board({"linear_probe": (0.8, 2.0), "zero_shot": (0.6, 0.0 if low else 1.5)}, families=2 if low else 6)
+        for each in made.records.values():
+            for r in each:
+                task = {**r.cell.task, "name": f"{r.cell.task['name']}{'low' if low else ''}"}
+                access = ["description", "logprobs"] if r.cell.contender["name"] == "zero_shot" else ["internals"]
+                about = {**r.about, "access": access, "task_family": task["name"]}
+                found.append(replace(r, cell=replace(r.cell, task=task), about=about))
+    (table,) = leaderboard.build(found)
+    silent = at_floor(table)
+    assert silent and len(silent) < len(table.tasks)
+    (told,) = [a for a in assumptions(table) if a.one == "zero_shot"]
+    assert told.silent == len(silent)
+    assert told.gap == table.against("zero_shot", "linear_probe", without=silent)
+    assert told.gap != table.against("zero_shot", "linear_probe")
+    assert f"without {len(silent)} tasks with the prompt at its floor" in told.told

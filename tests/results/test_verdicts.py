@@ -21,6 +21,7 @@ from results.stats import (
     FEWEST_TO_TIE,
     Estimate,
     Measured,
+    _cochran,
     above,
     below,
     clusters,
@@ -393,6 +394,44 @@ def test_what_differs_by_the_margin_ties_in_five_of_a_hundred(n: int, positives:
         assert gap is not None
         ties += gap.effective >= FEWEST_TO_TIE and equivalent(gap, 0.02) <= 0.05
     assert ties / 400 <= 0.07  # two standard errors above 5 %
+
+
+@pytest.mark.parametrize("area", [0.6, 0.9])
+def test_a_board_of_eleven_equals_errs_in_five_of_a_hundred(area: float) -> None:
+    """Where the seeds' variance rules and Holm's first step lies far out: false losses and false steps above a pool of
+    one, either of them."""
+    rng, wrong = np.random.default_rng(21), 0
+    for _ in range(300):
+        one, *others = rows(rng, 1000, 3, [scipy.stats.norm.ppf(area) * 2**0.5] * 12)
+        gaps = [gap for other in others if (gap := paired(other, one)) is not None]
+        assert len(gaps) == 11
+        wrong += min(*holm(list(map(above, gaps))), *holm(list(map(below, gaps)))) <= ALPHA
+    assert wrong / 300 <= 0.075  # two standard errors above 5 %
+
+
+def test_p_values_go_by_cochran_at_their_own_tail() -> None:
+    terms = ((0.0004, 900.0), (0.0009, 2.0))
+    freedom = _cochran(terms)
+    for value in (0.01, 0.08, 0.3, 2.0):
+        e = Estimate(value, None, None, 0.0013, freedom, terms=terms)
+        p = above(e)
+        quantile = sum(v * scipy.stats.t.isf(p, f) for v, f in terms) / 0.0013
+        assert quantile == pytest.approx(value / 0.0013**0.5, rel=1e-6)
+        assert below(e) == pytest.approx(1 - p)
+        assert below(replace(e, value=-value)) == pytest.approx(p)
+    edge = scipy.stats.t.ppf(0.975, freedom) * 0.0013**0.5
+    assert above(Estimate(edge, None, None, 0.0013, freedom, terms=terms)) == pytest.approx(0.025)  # as the interval
+    far = Estimate(10 * edge, None, None, 0.0013, freedom, terms=terms)
+    assert above(far) > 1.5 * above(replace(far, terms=()))  # at 95 % there seem to be more degrees of freedom
+    alone = Estimate(0.1, None, None, 0.0013, 7.0, terms=((0.0013, 7.0), (0.0, 2.0)))
+    assert above(alone) == pytest.approx(scipy.stats.t.sf(0.1 / 0.0013**0.5, 7))
+
+
+def test_methods_that_meet_nobody_say_why() -> None:
+    bare = several({"sae": 3})
+    assert {(v.word, v.note) for v in verdicts(bare) if v.task != ALL} == {
+        ("inconclusive", "no baseline has every cell")
+    }
 
 
 def test_errors_stay_at_five_percent() -> None:
