@@ -25,6 +25,11 @@ GROUPS = (
     "experiment",
     "launcher",
 )  # of which `run` takes choices
+LAUNCHERS = {  # their plugins, and the extras that bring them
+    "cores": ("hydra_plugins.hydra_joblib_launcher", "cores"),
+    "slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "ray_cluster": ("hydra_plugins.hydra_ray_launcher", "ray"),
+}
 APPS = ("run", "train-sae", "evaluate-sae")  # Hydra applications: overrides, -m, completion
 COMMANDS = {
     "run": "run a task x model with its contenders and seeds, or an experiment of many",
@@ -104,7 +109,7 @@ def _app(command: str, rest: list[str]) -> int:
     """A Hydra application. The exit code is decided from what its jobs left word of, and from the store."""
     if importlib.util.find_spec("torch") is None:
         return _fail(f"`fairfight {command}` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
-    mistake = (_unknown_choice(rest) or _unwritable_store(rest)) if command == "run" else None
+    mistake = (_unknown_choice(rest) or _unwritable_store(rest) or _no_launcher(rest)) if command == "run" else None
     if mistake:
         return _fail(mistake)
     if {"-h", "--help"} & set(rest):
@@ -112,7 +117,8 @@ def _app(command: str, rest: list[str]) -> int:
         return 0
     from runners import run
 
-    sys.argv = [f"fairfight {command}", *_flags_first(rest)]
+    sweeps = [] if {"-m", "--multirun"} & set(rest) or not _launcher(rest) else ["-m"]  # launchers act in sweeps alone
+    sys.argv = [f"fairfight {command}", *_flags_first([*sweeps, *rest])]
     invocation = run.begin()
     try:
         importlib.import_module(f"runners.{command.replace('-', '_')}").main()
@@ -176,6 +182,19 @@ def _unwritable_store(rest: list[str]) -> str | None:
             except OSError as error:
                 return f"The store {folder!r} cannot be made ({error.strerror}); name a folder you may write to."
     return None
+
+
+def _launcher(rest: list[str]) -> str:
+    """The launcher that is asked for, or nothing."""
+    return next((word.partition("=")[2] for word in rest if word.lstrip("+").startswith("launcher=")), "")
+
+
+def _no_launcher(rest: list[str]) -> str | None:
+    """A launcher whose plugin is not installed; Hydra would tell of groups that cannot be loaded."""
+    plugin, extra = LAUNCHERS.get(_launcher(rest), ("hydra", ""))
+    if importlib.util.find_spec(plugin) is not None:
+        return None
+    return f"launcher={_launcher(rest)} needs the extra `{extra}`: pip install -c constraints.txt -e '.[lab,{extra}]'."
 
 
 def _usage() -> str:

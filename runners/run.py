@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from arena.assets import cache_dir
 from arena.contract import Budget, FairfightError, Regime, first_line
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig, register
@@ -106,13 +107,23 @@ def _check(frame: dict[str, Any]) -> None:
             raise FairfightError(f"{name}={share} is out of range; give a share above 0 and below {most:g}.")
     if budget["select_folds"] is not None and budget["select_folds"] < 1:
         raise FairfightError(f"budget.select_folds={budget['select_folds']} is out of range; give 1 or more, or null.")
+    if budget["seconds"] is not None and not budget["seconds"] > 0:
+        raise FairfightError(f"budget.seconds={budget['seconds']} is out of range; give a number above 0, or null.")
     if frame["tracking"]["mode"] not in MODES:
         raise FairfightError(f"Unknown tracking.mode={frame['tracking']['mode']!r}; choose one of {', '.join(MODES)}.")
 
 
 def begin() -> Path:
-    """A folder for this invocation, named in the environment, where its jobs leave word of what they run."""
-    folder = Path(tempfile.mkdtemp(prefix="fairfight-"))
+    """A folder for this invocation, named in the environment, where its jobs leave word of what they run.
+
+    It lies beside the assets, which the nodes of a cluster share, as they do not share a folder for temporary files.
+    """
+    shared = cache_dir() / "invocations"
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=shared))
+    except OSError:  # read-only: good enough for jobs of this machine
+        folder = Path(tempfile.mkdtemp(prefix="fairfight-"))
     os.environ[INVOCATION] = str(folder)
     return folder
 

@@ -22,18 +22,6 @@ from tests.tasks.test_axbench import write
 CHEAP = "contender=[majority,bag_of_words,diff_in_means]"
 
 
-@pytest.fixture
-def base(tiny_folder: Path, reviews_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Overrides of a run that takes a second."""
-    monkeypatch.setenv("FAIRFIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
-    return [
-        "task=file", f"task.path={reviews_file}", "model=local", f"model.path={tiny_folder}", "model.name=tiny",
-        "model.device=cpu", "regime=quick", "regime.labels=64", "regime.test=30", "budget=quick",
-        "tracking=disabled", f"store={tmp_path / 'runs'}",
-    ]  # fmt: skip
-
-
 def run(base: list[str], *more: str) -> int:
     return cli.main(["run", *base, *more])
 

@@ -1,0 +1,79 @@
+"""Contenders that do what contenders should not."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+import numpy as np
+
+from arena.contract import Brief, ContenderMeta, Examples, Site, Sites
+from arena.lab import Lab
+
+
+class Faulty:
+    """Sound scores of one hyperparameter, until a subclass spoils them."""
+
+    meta = ContenderMeta("faulty", 1, "baseline", access=("labels",))
+
+    def __init__(self, lean: float = 1.0) -> None:
+        self.lean = lean
+
+    def wants(self, layers: int) -> Sites:
+        return frozenset({Site(0)})
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        return self
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        told = np.array([len(prompt) for prompt in asked.prompts], dtype=float) * self.lean
+        return np.stack([-told, told], axis=1)
+
+
+class Raises(Faulty):
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        raise ZeroDivisionError("division by zero")
+
+
+class Hangs(Faulty):
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        while True:
+            time.sleep(0.01)
+
+
+class Nan(Faulty):
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        return np.full((len(asked), 2), np.nan)
+
+
+class Narrow(Faulty):
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        return super().score(asked, lab)[:, :1]
+
+
+class Fickle(Faulty):
+    """Draws from a generator that nobody seeded."""
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        return super().score(asked, lab) + np.random.default_rng().normal(size=(len(asked), 2))
+
+
+class Seeded(Faulty):
+    """Draws from the lab's generator, as it may."""
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        return super().score(asked, lab) + lab.rng.normal(size=(len(asked), 2))
+
+
+class Hungry(Faulty):
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        np.zeros((1 << 24, 1 << 24))  # two petabytes
+        return self
+
+
+class Reads(Faulty):
+    """Reads the model, so that the cache is needed."""
+
+    def score(self, asked: Examples, lab: Lab) -> np.ndarray:
+        told = lab.activations(asked.prompts, Site(0))[:, 0]
+        return np.stack([-told, told], axis=1)
