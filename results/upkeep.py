@@ -65,7 +65,7 @@ class Check:
                 there, other = first.setdefault(record.key, (path, record))
                 told = difference(other, record)
                 if told:
-                    self.findings.append(Finding(path, f"{record.key}: {told}; so {shown(there)} has it"))
+                    self.findings.append(Finding(path, f"{record.key}: {told}; the other is in {shown(there)}"))
 
 
 def _records(path: Path, wrong: list[str]) -> Iterator[Record]:
