@@ -91,7 +91,7 @@ def _labels(table: Table) -> int:
     """Labels of a board whose regime differs from others in them alone; 0 of any other."""
     regimes = [r.cell.regime for each in table.records.values() for r in each[:1]]
     plain = [r for r in regimes if not (r.get("noise") or r.get("positive") or r.get("shift"))]
-    return max((int(r["labels"]) for r in plain), default=0) if len(plain) == len(regimes) else 0
+    return max((int(r.get("labels") or 0) for r in plain), default=0) if len(plain) == len(regimes) else 0
 
 
 def _with_labels(few: Table, many: Table) -> list[Across]:

@@ -323,7 +323,7 @@ def folder(root: Path) -> Store:
         store.save(r)
     store.save(detected())
     for number, text in enumerate(REFUSED.values()):
-        written(root, text, f"{number:064}")
+        written(root, text.replace(record().key, f"{number:064}"), f"{number:064}")
     os.mkfifo(store.folder / "pipe.json")
     (store.folder / "up\n\x1b[2J.json").write_text("x")
     (store.folder / ".partial-x").write_text("x")
