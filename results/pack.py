@@ -92,6 +92,19 @@ def keys(path: Path) -> dict[str, str]:
         return {note["key"]: note["status"] for note in _read(archive, "notes")["records"]}
 
 
+def spendings(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The identity of each of a pack's cells, and what was spent on it; nothing of a pack that cannot be read."""
+    try:
+        with _opened(path) as archive:
+            head = _read(archive, "notes")
+        shared = [parsed(text) for text in head.get("shared", ())]
+        for note in head["records"]:
+            made = {n: shared[note["cell"][n]] for n in _MADE_OF} if head["version"] == VERSION else {}
+            yield note["cell"] | made, note["spent"]
+    except Exception:  # a foreign file may be anything
+        return
+
+
 def _opened(path: Path) -> Any:
     """The archive, unless it is none or would fill the memory."""
     if not stat.S_ISREG(os.stat(path).st_mode):

@@ -33,6 +33,7 @@ LAUNCHERS = {  # their plugins, and the extras that bring them
 APPS = ("run", "train-sae", "evaluate-sae")  # Hydra applications: overrides, -m, completion
 COMMANDS = {
     "run": "run a task x model with its contenders and seeds, or an experiment of many",
+    "plan": "what a run would run, what of it is done, and about what the rest takes; overrides as those of run",
     "leaderboard": "tables from the records alone",
     "figures": "figures from the records alone",
     "judge-agreement": "another judge rates the answers of finished records: weighted kappa, rank correlations",

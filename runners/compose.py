@@ -28,6 +28,30 @@ def composed(name: str, overrides: list[str]) -> dict[str, Any]:
     return container
 
 
+def jobs(name: str, overrides: list[str]) -> list[dict[str, Any]]:
+    """The configurations of a command line's jobs: one, or one for each point of its sweep or of its experiment's."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parser = OverridesParser.create()
+    fixed = [o.input_line or "" for o in parser.parse_overrides(overrides) if not o.is_sweep_override()]
+    swept = _sweep_of(name, fixed)
+    points = BasicSweeper.split_arguments(parser.parse_overrides([*swept, *overrides]), None)[0]
+    return [composed(name, point) for point in points]
+
+
+def _sweep_of(name: str, overrides: list[str]) -> list[str]:
+    """What an experiment sweeps over, as overrides."""
+    from conf.schema import register
+
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_module("conf", version_base="1.3"):
+        hydra = compose(name, overrides=overrides, return_hydra_config=True).hydra
+    params = hydra.sweeper.get("params") or {}
+    return [f"{key}={str(value).strip()}" for key, value in params.items()]
+
+
 def options(group: str) -> list[str]:
     """The choices of a configuration group."""
     folder = importlib.resources.files("conf") / group

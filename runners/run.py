@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from arena.contract import Budget, FairfightError, Regime, first_line
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig, register
 from results.store import Store, StoreError
-from runners import build, column
+from runners import build, column, plan
 from runners.column import LOG, Column
 
 INVOCATION = "FAIRFIGHT_INVOCATION"  # the folder where the jobs of an invocation leave word, wherever they run
@@ -57,7 +58,16 @@ def job(frame: dict[str, Any]) -> None:
     note(str(store.root), keys, None)
     todo = column.missing(store, keys, frame["resume"])
     if todo:
+        planned = plan.estimate(made, todo, plan.recall([store.root]))
+        LOG.info("%s", planned.told())
+        begun = time.perf_counter()
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
+        took = time.perf_counter() - begun
+        if planned.seconds:
+            off = f"{took / planned.seconds - 1:+.0%}"
+            LOG.info(
+                "%s: planned %s, took %s (%s)", planned.task, plan.duration(planned.seconds), plan.duration(took), off
+            )
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
     if frame["tracking"]["mode"] != "disabled":

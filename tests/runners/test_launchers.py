@@ -1,0 +1,126 @@
+"""Launchers: the records are the same whoever starts the jobs, and a preempted job goes on by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+
+from conf.schema import register
+from results.record import Record
+from results.store import Store
+from runners import cli
+from runners.compose import options
+
+ROOT = Path(__file__).parents[2]
+CHEAP = "contender=[majority,bag_of_words,diff_in_means]"
+LOCAL = ["-m", "hydra/launcher=submitit_local", "hydra.launcher.timeout_min=60"]
+
+pytestmark = pytest.mark.slow
+
+
+def what(store: Path) -> dict[str, Any]:
+    """Each record without what time and place have put into it."""
+
+    def rows(r: Record) -> Any:
+        return [None if a is None else a.to_json() for a in (r.test, r.untuned, r.dev)], r.trials, r.chosen, r.status
+
+    return {r.key: rows(r) for r in Store(store).records()}
+
+
+def start(*words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "runners.cli", "run", *words]
+    return subprocess.Popen(
+        command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
+    )
+
+
+def elsewhere(base: list[str], store: Path) -> list[str]:
+    return [*(w for w in base if not w.startswith("store=")), f"store={store}"]
+
+
+def test_records_are_the_same_under_every_launcher_and_after_a_kill(base: list[str], tmp_path: Path) -> None:
+    """Killed under one launcher, gone on with under another: the records of an uninterrupted run."""
+    words = [CHEAP, "seeds=[0,1,2]", "regime.labels=48,64"]
+    assert cli.main(["run", "-m", *elsewhere(base, tmp_path / "basic"), *words]) == 0
+    whole = what(tmp_path / "basic")
+    assert len(whole) == 18
+    store = tmp_path / "others"
+    process = start("launcher=cores", *elsewhere(base, store), *words)
+    deadline = time.time() + 240
+    while len(list(store.glob("records/*.json"))) < 4:
+        assert process.poll() is None and time.time() < deadline, process.communicate()
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    early = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in store.glob("records/*.json")}
+    again = start(*LOCAL, *elsewhere(base, store), *words)
+    _, told = again.communicate(timeout=400)
+    assert again.returncode == 0, told
+    assert what(store) == whole
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in early} == early
+
+
+def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Path) -> None:
+    """The signal that SLURM sends before it takes a node away, to the job itself."""
+    store = tmp_path / "preempted"
+    many = f"seeds={list(range(40))}".replace(" ", "")
+    process = start(*LOCAL, *elsewhere(base, store), CHEAP, many)
+    deadline = time.time() + 240
+    while len(list(store.glob("records/*.json"))) < 4:
+        assert process.poll() is None and time.time() < deadline, process.communicate()
+        time.sleep(0.01)
+    jobs = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and _is_job(p, tmp_path)]
+    assert jobs
+    for job in jobs:
+        os.kill(job, signal.SIGUSR2)
+    _, told = process.communicate(timeout=400)
+    assert process.returncode == 0, told
+    assert len(what(store)) == 120
+    logs = "".join(p.read_text() for p in store.glob(".hydra/.submitit/*/*.err"))
+    assert "preempted" in logs  # it was, and not just late
+
+
+def _is_job(process: Path, tmp_path: Path) -> bool:
+    """A process that runs a submitted job of this test (its controller does not)."""
+    try:
+        line = (process / "cmdline").read_bytes().decode().replace("\0", " ")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return "submitit.core._submit" in line and str(tmp_path) in line
+
+
+@pytest.mark.parametrize("name", ["cores", "slurm"])
+def test_launchers_compose_with_their_limits(name: str) -> None:
+    register()
+    with initialize_config_module("conf", version_base="1.3"):
+        found = compose("run", overrides=[f"launcher={name}"], return_hydra_config=True).hydra.launcher
+    if name == "slurm":
+        assert found.max_num_timeout > 0 and found.mem_gb > 0 and found.timeout_min > 0 and found.signal_delay_s > 60
+        assert found._target_.endswith("SlurmLauncher")
+    else:
+        assert found.n_jobs == 2
+
+
+def test_ray_s_yaml_names_what_its_plugin_takes() -> None:
+    """The plugin needs an old cloudpickle, and so an environment of its own; this is what its schema has."""
+    node = yaml.safe_load((ROOT / "conf" / "launcher" / "ray_cluster.yaml").read_text())
+    assert node["defaults"] == [{"override /hydra/launcher": "ray"}]
+    ray = node["hydra"]["launcher"]["ray"]
+    assert set(ray) == {"init", "remote"}
+    assert ray["remote"].keys() == {"num_cpus", "num_gpus", "memory", "max_retries"}
+
+
+def test_a_launcher_without_its_extra_is_told_in_a_sentence(base: list[str], capsys: Any) -> None:
+    assert set(cli.LAUNCHERS) == set(options("launcher"))
+    assert cli.main(["run", *base, "launcher=ray_cluster"]) == 1
+    assert "launcher=ray_cluster needs the extra `ray`" in capsys.readouterr().err
