@@ -60,9 +60,13 @@ def test_a_failed_benchmark_says_so_and_keeps_its_rows(tmp_path: Path, monkeypat
     assert kept.name == "kept" and failed.ours == "failed: no disk"
 
 
-def test_every_benchmark_is_there() -> None:
+def test_every_benchmark_is_there_and_on_its_page() -> None:
     folder = Path(every.__file__).parent
-    assert all((folder / f"{name}.py").exists() for name in every.BENCHMARKS)
+    page = (folder.parent / "docs" / "performance.md").read_text()
+    for name in every.BENCHMARKS:
+        assert (folder / f"{name}.py").exists()
+        assert f"{name}.py" in page
+    assert "](images/growth.svg)" in page and growth.PICTURE.exists()
 
 
 def test_a_peer_that_pip_cannot_find_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
