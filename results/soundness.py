@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -23,10 +23,12 @@ KINDS = ("test", "untuned", "dev")
 SIDES = ("method", "baseline", "control")
 STATUSES = ("ok", "failed", "over_budget")
 STAGES = ("total", "selection", "fit", "query", "damage", "judge")  # of what was spent, as the page tells it
-DEEPEST = 16  # mappings and lists within each other
+DEEPEST = 17  # mappings and lists within each other
 LONGEST = 300  # characters of a name
 LARGEST = 1e30  # of a number: its square is one too, also in the sums of many
 ROUNDED = 2e-6  # relative: a pack holds single precision, a file seven digits
+_SHARED = ("about", "provenance", "cleaning")  # what records of a pack have as one object
+_OWN = ("key", "status", "error", "trials", "chosen", "side_effects", "spent")
 _NESTS = frozenset({dict, list, tuple})
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,100}")
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # what steers a terminal or turns text around
@@ -43,20 +45,58 @@ def is_key(text: object) -> bool:
 
 def fault(record: Record) -> str | None:
     """What is wrong with a record for those who read it, in a few words; None where nothing is."""
-    try:
-        _need(is_key(record.key), "its key is none")
-        _need(record.status in STATUSES, "its status is none")
-        _look_at_leaves(record)
-        _look_at_cell(record.cell)
-        _look_at_facts(record)
-        _look_at_trials(record)
-        for kind in KINDS:
-            _look_at_rows(kind, getattr(record, kind))
-        if record.status == "ok":
-            _look_at_result(record)
-    except _UnsoundError as error:
-        return str(error)
-    return None
+    return Inspector().fault(record)
+
+
+class Inspector:
+    """Looks at the records of one source; what they share as one object is looked at once."""
+
+    def __init__(self) -> None:
+        self._sound: dict[tuple[object, ...], object] = {}  # holds what it names, so that no id is given anew
+
+    def fault(self, record: Record) -> str | None:
+        """As the function of this name."""
+        cell = record.cell
+        try:
+            _need(is_key(record.key), "its key is none")
+            _need(record.status in STATUSES, "its status is none")
+            for name in _SHARED:
+                self._once(_look_at_leaf, name, getattr(record, name))
+            for field in fields(Cell):
+                self._once(_look_at_leaf, f"cell.{field.name}", getattr(cell, field.name))
+            if not _is_plain([getattr(record, name) for name in _OWN]):
+                for name in _OWN:
+                    _look_at_leaf(name, getattr(record, name))
+            _look_at_scalars(cell)
+            self._once(_look_at_cell, cell.task, cell.contender, cell.model, cell.regime, cell.budget, cell.judge,
+                       cell.contents)  # fmt: skip
+            self._once(_look_at_about, record.about)
+            _look_at_facts(record)
+            _look_at_trials(record)
+            for kind in KINDS:
+                self._look_at_rows(kind, getattr(record, kind))
+            if record.status == "ok":
+                _look_at_result(record)
+        except _UnsoundError as error:
+            return str(error)
+        return None
+
+    def _look_at_rows(self, kind: str, rows: Rows | None) -> None:
+        if rows is None:
+            return
+        texts = [rows.part, rows.id]
+        texts += [rows.prompt, rows.answer] if isinstance(rows, Steered) else []
+        texts += [rows.stratum] if isinstance(rows, Answers) and rows.stratum is not None else []
+        arrays = [rows.group]
+        arrays += [a for a in (rows.truth, rows.fold) if a is not None] if isinstance(rows, Answers) else []
+        self._once(_look_at_columns, kind, len(texts), *texts, *arrays)
+        _look_at_scores(kind, rows, len(rows.id))
+
+    def _once(self, look: Callable[..., None], *things: Any) -> None:
+        key = (look, *(thing if isinstance(thing, (str, int)) else id(thing) for thing in things))
+        if key not in self._sound:
+            look(*things)
+            self._sound[key] = things
 
 
 def difference(one: Record, two: Record) -> str | None:
@@ -111,30 +151,31 @@ def _need(holds: bool, told: str) -> None:
         raise _UnsoundError(told)
 
 
-def _look_at_cell(cell: Cell) -> None:
+def _look_at_scalars(cell: Cell) -> None:
     _need(isinstance(cell.track, str) and cell.track in ROWS, "its track is none that this version knows")
-    for name in ("task", "contender", "regime", "budget"):
-        part = _mapping(getattr(cell, name), f"cell.{name}")
+    _name(cell.half, "cell.half")
+    _need(_whole(cell.seed), "cell.seed is no whole number")
+
+
+def _look_at_cell(task: Any, contender: Any, model: Any, regime: Any, budget: Any, judge: Any, contents: Any) -> None:
+    """The mappings of a cell."""
+    for name, value in (("task", task), ("contender", contender), ("regime", regime), ("budget", budget)):
+        part = _mapping(value, f"cell.{name}")
         _name(part.get("name"), f"cell.{name}.name")
         for inner in ("params", "grid", "path"):
             _mapping(part.get(inner, {}), f"cell.{name}.{inner}")
-    if cell.judge is not None:
-        _name(_mapping(cell.judge, "cell.judge").get("name"), "cell.judge.name")
-    _mapping(cell.model, "cell.model")
-    for what, content in _mapping(cell.contents, "cell.contents").items():
+    if judge is not None:
+        _name(_mapping(judge, "cell.judge").get("name"), "cell.judge.name")
+    _mapping(model, "cell.model")
+    for what, content in _mapping(contents, "cell.contents").items():
         _need(isinstance(content, str), f"cell.contents.{what} is no text")
-    _name(cell.half, "cell.half")
-    _need(_whole(cell.seed), "cell.seed is no whole number")
-    _need("version" in cell.contender, "cell.contender has no version")
-    _mapping(cell.task.get("params", {}).get("brief") or {}, "cell.task.params.brief")
-    _need(cell.regime.get("labels") is None or _whole(cell.regime["labels"]), "cell.regime.labels is no whole number")
+    _need("version" in contender, "cell.contender has no version")
+    _mapping(task.get("params", {}).get("brief") or {}, "cell.task.params.brief")
+    _need(regime.get("labels") is None or _whole(regime["labels"]), "cell.regime.labels is no whole number")
 
 
-def _look_at_facts(record: Record) -> None:
-    for name in ("about", "provenance", "spent", "cleaning", "side_effects"):
-        _mapping(getattr(record, name), name)
-    about = record.about
-    _need(record.error is None or isinstance(record.error, str), "error is no text")
+def _look_at_about(facts: Any) -> None:
+    about = _mapping(facts, "about")
     _name(about.get("task_family"), "about.task_family")
     _name(about.get("model"), "about.model")
     _need(about.get("contender_family") in SIDES, "about.contender_family is none of the three")
@@ -143,9 +184,15 @@ def _look_at_facts(record: Record) -> None:
     _need(_texts(about.get("classes") or []), "about.classes is no list of texts")
     dictionaries = _mapping(about.get("dictionaries") or {}, "about.dictionaries")
     _need(_texts(list(dictionaries.values())), "about.dictionaries are no texts")
-    _mapping(record.provenance.get("packages") or {}, "provenance.packages")
     if "judge" in about:
         _look_at_judge(_mapping(_mapping(about["judge"], "about.judge").get("scores"), "about.judge.scores"))
+
+
+def _look_at_facts(record: Record) -> None:
+    for name in ("provenance", "spent", "cleaning", "side_effects"):
+        _mapping(getattr(record, name), name)
+    _need(record.error is None or isinstance(record.error, str), "error is no text")
+    _mapping(record.provenance.get("packages") or {}, "provenance.packages")
     for stage in STAGES:
         if stage in record.spent:
             _look_at_spent(_mapping(record.spent[stage], f"spent.{stage}"), stage)
@@ -188,22 +235,16 @@ def _look_at_trials(record: Record) -> None:
     _need(all(_whole(c) and c < len(record.trials) for c in chosen or ()), "chosen is none of its trials")
 
 
-def _look_at_rows(kind: str, rows: Rows | None) -> None:
-    if rows is None:
-        return
-    n = len(rows.id)
+def _look_at_columns(kind: str, named: int, *columns: Any) -> None:
+    """The columns of rows beside their scores: `named` of texts, then those of numbers."""
+    texts, arrays = columns[:named], columns[named:]
+    n = len(texts[1])
     _need(n > 0, f"{kind} has no rows")
-    texts = [rows.part, rows.id]
-    texts += [rows.prompt, rows.answer] if isinstance(rows, Steered) else []
-    texts += [rows.stratum] if isinstance(rows, Answers) and rows.stratum is not None else []
     for each in texts:
         _need(_joins(each), f"{kind} has names or answers that are no texts")
-    arrays = [rows.group]
-    arrays += [a for a in (rows.truth, rows.fold) if a is not None] if isinstance(rows, Answers) else []
     _need(all(a.ndim == 1 for a in arrays), f"{kind} has groups, truth or folds that are no list of numbers")
-    _need({n} == set(map(len, [*texts, *arrays])), f"{kind} has columns of different lengths")
+    _need({n} == set(map(len, columns)), f"{kind} has columns of different lengths")
     _need(all(a.min() >= 0 for a in arrays), f"{kind} has groups, truth or folds below 0")
-    _look_at_scores(kind, rows, n)
 
 
 def _look_at_scores(kind: str, rows: Rows, n: int) -> None:
@@ -283,14 +324,9 @@ def _joins(values: Sequence[str]) -> bool:
     return True
 
 
-def _look_at_leaves(record: Record) -> None:
+def _look_at_leaf(name: str, value: Any) -> None:
     """Lists and mappings that do not nest without end, and in them no number that JSON reads as infinity."""
-    parts = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in {*KINDS, "cell"}}
-    parts |= {f"cell.{f.name}": getattr(record.cell, f.name) for f in fields(Cell)}
-    if _is_plain(parts):
-        return
-    wrong = next(name for name, value in parts.items() if not _is_plain({name: value}))
-    raise _UnsoundError(f"{wrong} is nested too deep, or holds a number without a sensible size")
+    _need(_is_plain([value]), f"{name} is nested too deep, or holds a number without a sensible size")
 
 
 def _is_plain(value: Any) -> bool:
@@ -299,4 +335,6 @@ def _is_plain(value: Any) -> bool:
         each = [v for inside in level for v in (inside.values() if type(inside) is dict else inside)]
         leaves += each
         level = [v for v in each if type(v) in _NESTS]
+        if not level:
+            break
     return not level and math.inf not in leaves and -math.inf not in leaves

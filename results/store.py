@@ -19,7 +19,7 @@ from typing import cast
 
 from results import pack
 from results.record import Record, Status
-from results.soundness import fault, is_key
+from results.soundness import Inspector, fault, is_key
 
 LARGEST = 2**28  # bytes of a record's file; one that is parsed takes ten times as many
 STALE_SECONDS = 3600.0  # from which a partial file's writer is taken for dead
@@ -207,9 +207,10 @@ def read(path: Path) -> Record:
 
 def unpack(path: Path, wrong: list[str]) -> Iterator[Record]:
     """The records of a pack that can be used; `wrong` takes what is wrong with the others."""
+    inspector = Inspector()
     try:
         for record in pack.read(path, wrong):
-            told = fault(record)
+            told = inspector.fault(record)
             if told is None:
                 yield record
             else:
