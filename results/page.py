@@ -7,10 +7,11 @@ much as one with them.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,22 @@ from markupsafe import Markup
 
 from results import samples
 from results.assumptions import HOW, assumptions
-from results.charts import FRAME, Point, frontier, scatter, steps
+from results.charts import Line, Point, frontier, lines, scatter, steps
 from results.measures import BESIDE, TITLES
-from results.quiver import quivers
+from results.quiver import Quiver, quivers
 from results.record import Record, Steered, canonical
 from results.render import against_control, what_intervals_say
 from results.standing import standings
 from results.stats import FEWEST_GROUPS
+from results.surest import first_cell, surest
 from results.table import CHANCE, VERSUS, Score, Table, at_floor, floor_of
-from results.verdicts import ALL, FLOORS, WORDS, Verdict, sentence, verdicts
+from results.tuning import best_so_far, gains
+from results.verdicts import ALL, FLOORS, TOO_FEW, WORDS, Verdict, sentence, verdicts
 
 ANSWERS = 5  # of a steered contender that its detail view shows
 SETTINGS = 8  # likewise
 COMMAND = "fairfight leaderboard"
+GLYPHS = dict(zip(WORDS, "▲=▼?·∅", strict=True))
 _FILES = Path(__file__).parent / "site"
 
 
@@ -42,16 +46,19 @@ def html(tables: Sequence[Table], versus: str | None = None, command: str = COMM
         loader=FileSystemLoader(_FILES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"signed": _signed, "value": _value, "count": _count, "slug": _slug}
+    environment.filters |= {"signed": _signed, "value": _value, "count": _count, "slug": _slug, "minus": _minus}
     names = _distinct([_slug(" ".join(_words(t))) for t in tables])
     boards = [_board(t, name, versus or VERSUS[t.board.track]) for t, name in zip(tables, names, strict=True)]
     own = {name: Markup((_FILES / f"page.{name}").read_text()) for name in ("css", "js")}
-    return environment.get_template("page.html").render(boards=boards, frame=FRAME, words=WORDS, command=command, **own)
+    return environment.get_template("page.html").render(
+        boards=boards, words=WORDS, glyphs=GLYPHS, command=command, **own
+    )  # fmt: skip
 
 
 def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
     found, fair = verdicts(t), verdicts(t, equal_access=True)
     methods = t.complete_ones("method")
+    scale = _scale(t)
     return {
         "id": name,
         "tab": " · ".join(_words(t)),
@@ -63,20 +70,23 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "suites": [_suite(t, task) for task in t.tasks if len(t.parts(task)) > 1],
         "versus": versus,
         "beside": list(BESIDE[t.board.track].values()),
-        "ranking": [_line(t, name, c, versus, found) for c in t.contenders],
+        "ranking": [_line(t, name, c, versus, found, scale) for c in t.contenders],
+        "scale": scale,
         "headline": _headline(t, found),
-        "sentences": [sentence(m, found, quivers(t)) for m in methods] if len(t.tasks) > 1 else [],
+        "sentences": [(m, sentence(m, found, quivers(t))) for m in methods if found],
         "verdicts": [_judged(t, m, found, fair) for m in methods if found],
         "pool": found[0].pool if found else (),
         "margins": t.margins,
         "assumptions": assumptions(t),
         "how": HOW,
         "floors": FLOORS[t.board.track],
-        "open": t.board.half == "lockbox",
+        "none": _none(t),
+        "looking": bool(found) and t.board.half != "lockbox",
         "scatter": _cost(t, name),
         "damage": _damage(t, name),
+        "tuning": _tuning(t, name),
         "toolbox": [_added(t, q) for q in quivers(t) if np.isfinite(q.change)],
-        "standings": standings(t, versus),
+        "standings": [(s, t.sides[s.contender]) for s in standings(t, versus)],
         "floor": at_floor(t),
         "few": [s for s in t.scores if s.task != ALL and s.metric == t.main and s.groups < FEWEST_GROUPS],
         "failures": t.failures,
@@ -92,6 +102,29 @@ def _words(t: Table) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Scale:
+    """What the bars of a column span, and where the floor stands on it in percent; None where there is no floor."""
+
+    low: float
+    high: float
+    floor: float | None = None
+
+    def share(self, x: float) -> float:
+        """In percent from the left."""
+        return round(100 * float(np.clip((x - self.low) / (self.high - self.low), 0, 1)), 2)
+
+
+def _scale(t: Table) -> Scale:
+    """From the least of all means' intervals (or the floor) to the greatest, in whole hundredths."""
+    floor = CHANCE if t.board.track == "detect" else None
+    every = [s.estimate for c in t.contenders if (s := t.find(ALL, c)) is not None and np.isfinite(s.estimate.value)]
+    reached = [x for e in every for x in (e.value, e.low, e.high) if x is not None] + ([] if floor is None else [floor])
+    low, high = math.floor(100 * min(reached, default=0.0)) / 100, math.ceil(100 * max(reached, default=1.0)) / 100
+    whole = Scale(low, max(high, low + 0.01))
+    return whole if floor is None else replace(whole, floor=whole.share(floor))
+
+
+@dataclass(frozen=True)
 class Bar:
     """A value and its interval on a scale, in percent from the left."""
 
@@ -100,7 +133,7 @@ class Bar:
     high: float
 
 
-def _line(t: Table, board: str, contender: str, versus: str, found: Sequence[Verdict]) -> dict[str, Any]:
+def _line(t: Table, board: str, contender: str, versus: str, found: Sequence[Verdict], scale: Scale) -> dict[str, Any]:
     every = t.find(ALL, contender)
     have, of = t.coverage[contender]
     mine = [v for v in found if v.method == contender]
@@ -114,7 +147,7 @@ def _line(t: Table, board: str, contender: str, versus: str, found: Sequence[Ver
         "word": whole.word if whole else None,
         "opponent": whole.opponent if whole else None,
         "mean": every,
-        "bar": _bar(every) if every else None,
+        "bar": _bar(every, scale) if every else None,
         "gap": t.against(contender, versus),
         "beside": [t.find(ALL, contender, metric) for metric in BESIDE[t.board.track]],
         "uses": t.access.get(contender, ()),
@@ -122,10 +155,10 @@ def _line(t: Table, board: str, contender: str, versus: str, found: Sequence[Ver
     }
 
 
-def _bar(s: Score) -> Bar:
+def _bar(s: Score, scale: Scale) -> Bar | None:
     e = s.estimate
     low, high = (e.value if x is None else x for x in (e.low, e.high))
-    return Bar(*(round(100 * float(np.clip(x, 0, 1)), 2) for x in (e.value, low, high)))
+    return Bar(*map(scale.share, (e.value, low, high))) if np.isfinite(e.value) else None
 
 
 def _heat(t: Table, task: str, s: Score | None) -> dict[str, Any]:
@@ -153,15 +186,35 @@ def _suite(t: Table, task: str) -> dict[str, Any]:
     return {"task": task, "names": names, "rows": rows}
 
 
+def _none(t: Table) -> str:
+    """Why there is no verdict."""
+    lacking = [f"no {side}" for side in ("method", "baseline") if not t.complete_ones(side)]
+    return f"No verdict: {' and '.join(lacking)} has every cell." if lacking else "No verdict."
+
+
 def _headline(t: Table, found: Sequence[Verdict]) -> str:
     """What a hurried reader should know."""
     whole = [v for v in found if v.task == ALL] or (list(found) if len(t.tasks) == 1 else [])
     if not whole:
-        return "No verdict: there is no method, or no baseline, that has every cell."
-    counts = Counter(v.word for v in whole)
-    told = ", ".join(f"{counts[word]} {_plural(word, counts[word])}" for word in WORDS if counts[word])
+        return _none(t)
+    told = ", ".join(_told(word, mine) for word in WORDS if (mine := [v for v in whole if v.word == word]))
     over = f"over its {len(t.tasks)} tasks" if len(t.tasks) > 1 else f"on {t.tasks[0]}"
-    return f"{len(whole)} method{'s' * (len(whole) != 1)} against {len(whole[0].pool)} baselines {over}: {told}."
+    pool = len(whole[0].pool)
+    return f"{_number(len(whole), 'method')} against {_number(pool, 'baseline')} {over}: {told}."
+
+
+def _told(word: str, mine: Sequence[Verdict]) -> str:
+    """How many have this verdict, and why, where one reason holds for all of them."""
+    reasons = {v.note for v in mine}
+    reason = reasons.pop() if len(reasons) == 1 else ""
+    told = f"{len(mine)} {_plural(word, len(mine))}"
+    if word == TOO_FEW:
+        return f"{told} (too few: {reason or 'families, groups or seeds'})"
+    return f"{told} ({reason})" if reason else told
+
+
+def _number(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _plural(word: str, n: int) -> str:
@@ -169,8 +222,8 @@ def _plural(word: str, n: int) -> str:
         "beats": "beat every baseline" if n != 1 else "beats every baseline",
         "ties": "tie with their opponents" if n != 1 else "ties with its opponent",
         "loses": "lose against their opponents" if n != 1 else "loses against its opponent",
-        "void": "void (not shown to stand above a control)",
-        "too few": "without a verdict (too few families, groups or seeds)",
+        "void": "void, not shown to stand above a control",
+        "too few": "without a verdict",
     }.get(word, word)
 
 
@@ -184,7 +237,7 @@ def _judged(t: Table, method: str, found: Sequence[Verdict], fair: Sequence[Verd
         "overall": only,
         "equal": alike,
         "tasks": [mine.get(task) for task in t.tasks],
-        "counts": Counter(v.word for task, v in mine.items() if task != ALL),
+        "equals": [equal.get(task) for task in t.tasks],
     }
 
 
@@ -226,7 +279,25 @@ def _damage(t: Table, board: str) -> dict[str, Any] | None:
     return scatter(points, frontier(points), floor=None) if points else None
 
 
-def _added(t: Table, q: Any) -> dict[str, Any]:
+def _tuning(t: Table, board: str) -> dict[str, Any] | None:
+    """The best dev score so far less that of the first trial: a chart, and the last of it in numbers."""
+    found = gains(t)
+    tuned = [g for g in found if len(g.after) > 1]
+    if not tuned:
+        return None
+    return {
+        "chart": lines(
+            [
+                Line(g.contender, t.sides[g.contender], _anchor(board, "contender", g.contender),
+                     tuple(e.value for e in g.after))
+                for g in tuned
+            ]
+        ),
+        "rows": [(g, t.sides[g.contender]) for g in found],
+    }  # fmt: skip
+
+
+def _added(t: Table, q: Quiver) -> dict[str, Any]:
     one = q.added[0] if len(q.added) == 1 else None
     return {"name": one or "all methods", "quiver": q, "control": against_control(t, one) if one else "–"}
 
@@ -235,7 +306,7 @@ def _detail(t: Table, board: str, contender: str) -> dict[str, Any]:
     """All that is known of a contender: its settings, what was chosen, what it spent, what failed."""
     records = [r for (_, of), found in t.records.items() if of == contender for r in found]
     first, ok = records[0], [r for r in records if r.status == "ok"]
-    chosen = _chosen(ok)
+    chosen, best = _chosen(ok), best_so_far(ok)
     return {
         "name": contender,
         "id": _anchor(board, "contender", contender),
@@ -248,10 +319,11 @@ def _detail(t: Table, board: str, contender: str) -> dict[str, Any]:
         "path": _settings(first.cell.contender.get("path", {})),
         "chosen": chosen[:SETTINGS],
         "settings_more": max(len(chosen) - SETTINGS, 0),
-        "trials": steps(_best_so_far(ok)),
+        "trials": steps(best.mean(0).tolist() if best.size else []),
         "spent": _spent(ok),
         "failures": sorted({str(r.error) for r in records if r.status != "ok"}),
         "answers": _answers(ok),
+        "sure": _sure(ok),
     }
 
 
@@ -268,15 +340,6 @@ def _chosen(records: Sequence[Record]) -> list[tuple[str, int]]:
             params = r.trials[trial]["params"]
             counts[", ".join(f"{k}={canonical(v)}" for k, v in sorted(params.items()) if k in names)] += 1
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _best_so_far(records: Sequence[Record]) -> list[float]:
-    """The best dev score after each trial, mean over cells with as many trials as the most have."""
-    each = [[t["dev_score"] for t in r.trials] for r in records]
-    each = [scores for scores in each if scores and all(s is not None for s in scores)]
-    longest = max(map(len, each), default=0)
-    full = np.array([scores for scores in each if len(scores) == longest], dtype=float)
-    return [] if longest < 2 else np.maximum.accumulate(full, axis=1).mean(0).tolist()
 
 
 def _spent(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -300,6 +363,13 @@ def _answers(records: Sequence[Record]) -> list[dict[str, str]]:
         (r for r in records if isinstance(r.test, Steered)), key=lambda r: (r.cell.task["name"], r.cell.seed)
     )
     return samples.first_answers(steered[0].test, ANSWERS) if steered and isinstance(steered[0].test, Steered) else []
+
+
+def _sure(records: Sequence[Record]) -> dict[str, Any] | None:
+    """Rows of the first task's lowest seed; records of detection hold no texts."""
+    if (first := first_cell(records)) is None:
+        return None
+    return {"task": first.cell.task["name"], "seed": first.cell.seed, "rows": surest(first)}
 
 
 def _task(t: Table, board: str, task: str) -> dict[str, Any]:
@@ -381,7 +451,12 @@ def _signed(x: float, digits: int = 3) -> str:
 
 
 def _value(x: float | None) -> str:
-    return "–" if x is None or not np.isfinite(x) else f"{x:.3f}"
+    return "–" if x is None or not np.isfinite(x) else _minus(f"{x:.3f}")
+
+
+def _minus(text: str) -> str:
+    """A text's negative numbers with the sign that the page's own have; hyphens within names stay."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
 
 def _count(x: float) -> str:

@@ -79,12 +79,13 @@
     const filter = board.querySelector(".filter");
     if (!filter) continue;
     filter.hidden = false;
-    const rows = [...board.querySelectorAll("tr[data-name]")];
+    const parts = [...board.querySelectorAll("[data-name]")]; // rows, and a chart's marks, lines and names
     const apply = () => {
       const text = filter.querySelector(".find").value.trim().toLowerCase();
       const sides = new Set([...filter.querySelectorAll(".side:checked")].map((box) => box.value));
-      for (const row of rows) {
-        row.hidden = !row.dataset.name.toLowerCase().includes(text) || !(sides.has(row.dataset.side) || !row.dataset.side);
+      for (const part of parts) {
+        const { name, side } = part.dataset;
+        part.toggleAttribute("hidden", !name.toLowerCase().includes(text) || !(sides.has(side) || !side));
       }
       const mine = [...board.querySelectorAll(".ranking tr[data-name]")];
       filter.querySelector(".shown").textContent = `${mine.filter((row) => !row.hidden).length} of ${mine.length} shown`;

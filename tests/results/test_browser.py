@@ -61,6 +61,13 @@ def names(page: Page, table: str = ".board.shown .ranking") -> list[str]:
     return found
 
 
+def methods(page: Page) -> list[str]:
+    found: list[str] = page.eval_on_selector_all(
+        ".board.shown .ranking tbody tr[data-side=method]", "rows => rows.map(r => r.dataset.name)"
+    )
+    return found
+
+
 def column(page: Page, number: int) -> list[float | None]:
     """What a column's cells sort by; None: not known."""
     found: list[float | None] = page.eval_on_selector_all(
@@ -124,6 +131,15 @@ def test_filters_by_name_and_by_side(page: Page, written: Path) -> None:
     assert names(page) == [name for name in every if "sae" in name]
     assert names(page, ".board.shown .heat:not(.parts)") == names(page)
     assert sorted(names(page, ".board.shown .heat.parts")) == sorted(names(page))
+    for table in ("verdicts", "toolbox", "standings", "tuned", "equals"):
+        kept = page.locator(f".board.shown .{table} tbody tr:not([hidden])").all()
+        assert all("sae" in str(row.get_attribute("data-name")) for row in kept), table
+        assert (len(kept) > 0) == (table not in ("standings", "equals")), table  # of one task there are none
+    marks = page.locator(".board.shown .chart a[data-name]")
+    hidden = page.locator(".board.shown .chart a[data-name][hidden]")
+    assert marks.count() > hidden.count() > 0
+    assert all("sae" in str(mark.get_attribute("data-name")) for mark in marks.all() if mark.is_visible())
+    assert page.locator(".board.shown .plainly li:visible").count() == sum("sae" in name for name in methods(page))
     page.locator(".board.shown").get_by_label("controls").uncheck()
     assert names(page) == [name for name in every if "sae" in name and not name.startswith("random")]
     assert page.locator(".board.shown output").inner_text() == f"{len(names(page))} of {len(every)} shown"
@@ -176,6 +192,28 @@ def test_a_narrow_window_scrolls_its_tables_and_not_itself(page: Page, written: 
     page.set_viewport_size({"width": 400, "height": 800})
     page.goto(written.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_what_is_wide_is_reached_by_keys_and_says_that_it_scrolls(page: Page, written: Path) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(written.as_uri())
+    wide = page.get_by_role("region", name="Ranking")
+    wide.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("document.activeElement.scrollLeft > 0")
+    assert wide.evaluate("box => getComputedStyle(box).backgroundAttachment").count("local") == 2
+
+
+def test_on_paper_nothing_is_cut_off(page: Page, written: Path) -> None:
+    page.set_viewport_size({"width": 980, "height": 700})  # of a landscape page less its margins
+    page.emulate_media(media="print", color_scheme="dark")
+    page.goto(written.as_uri())
+    cut = page.eval_on_selector_all(
+        ".scroll", "boxes => boxes.filter(b => b.scrollWidth > b.clientWidth).map(b => b.ariaLabel)"
+    )
+    assert cut == []
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert page.locator(".filter:visible").count() == 0
 
 
 def test_hostile_names_are_text_and_their_links_work(page: Page, tmp_path: Path) -> None:

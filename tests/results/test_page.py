@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 
 from results import charts, latex, leaderboard, pack, page
+from results.metrics import answered
 from results.record import Answers, Record
+from results.stats import Estimate
 from results.store import Store
+from results.surest import first_cell, surest
+from results.table import Table
+from results.verdicts import WORDS, Verdict
 from runners.leaderboard import said
 from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
@@ -31,6 +36,7 @@ class Tags(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.within: list[tuple[str, str]] = []  # the innermost tag, text
         self.found: list[tuple[str, dict[str, str | None]]] = []
         self.feed(text)
 
@@ -44,6 +50,10 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.within.append((self.open[-1], data))
 
 
 def hostile() -> list[Record]:
@@ -143,9 +153,109 @@ def test_verdicts_are_told_in_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     told = board({"probe": (0.8, 1.0), "linear_probe": (0.7, 1.0), "sae": (0.9, 0.2)}, sae="method")
     text = page.html([told])
     assert "1 method against 2 baselines over its 6 tasks: 1 loses against its opponent" in text
+    assert "the lockbox decides" in text
     assert "w-too-few" in text  # of each task: two seeds
-    alone = board({"probe": (0.8, 1.0)})
-    assert "No verdict" in page.html([alone])
+    alone = page.html([board({"probe": (0.8, 1.0)})])
+    assert "No verdict: no method has every cell." in alone and "the lockbox decides" not in alone
+    assert "no baseline has every cell" in page.html([board({"sae": (0.8, 1.0)}, sae="method")])
+
+
+def test_a_reason_that_all_share_is_told_in_the_headline() -> None:
+    few = Verdict("all", "sae", "too few", None, *(None,) * 8, ("probe",), "3 task families")
+    table = board({"probe": (0.8, 1.0), "sae": (0.7, 1.0)}, families=3, sae="method")
+    for found, told in (
+        ([few, replace(few, method="lat")], "2 methods against 1 baseline over its 3 tasks: 2 without a verdict (too "
+         "few: 3 task families)."),
+        ([few, replace(few, note="2 seeds")], "2 without a verdict (too few: families, groups or seeds)."),
+        ([replace(few, word="inconclusive", note="a floor is missing: x")], "1 inconclusive (a floor is missing: x)."),
+    ):  # fmt: skip
+        assert page._headline(table, found).endswith(told)
+
+
+def test_boards_of_one_task_have_sentences_and_they_are_in_sight() -> None:
+    table = board({"linear_probe": (0.8, 1.0), "sae": (0.7, 1.0)}, families=1, sae="method")
+    tags = Tags(page.html([table]))
+    items = [text for tag, text in tags.within if tag == "li" and text.startswith("sae: ")]
+    assert len(items) == 1 and "in 1 task" in items[0]
+    text = page.html([table])
+    assert text.count("<details", 0, text.index("sae: ")) == text.count("</details>", 0, text.index("sae: "))
+
+
+def test_verdicts_at_equal_access_stand_task_by_task() -> None:
+    table = board({"linear_probe": (0.8, 1.0), "sae": (0.7, 1.0)}, sae="method")
+    (judged,) = page._board(table, "b", "linear_probe")["verdicts"]
+    assert len(judged["equals"]) == 6 and all(v.word in WORDS for v in judged["equals"])
+    assert "At equal access, task by task" in page.html([table])
+
+
+def test_there_is_one_kind_of_minus() -> None:
+    told = {"linear_probe": (0.8, 2.0), "sae": (0.9, 0.2), "random_sae": (0.6, 0.5)}
+    table = board(told, sae="method", random_sae="control")
+    table = replace(table, controls={**table.controls, "sae": "random_sae"})
+    text = page.html([table])
+    numbers = [part for tag, part in Tags(text).within if tag not in ("style", "script", "code")]
+    assert not [part for part in numbers if re.search(r"(?<![\w-])-\d", part)]
+    assert re.search(r"random_sae: −0\.\d{3} \[−", text)
+    assert page._minus("a-1 [-0.1, x-y -3] -2") == "a-1 [−0.1, x-y −3] −2"
+    assert page._value(-0.5) == "−0.500"
+
+
+def test_a_change_and_its_interval_have_the_same_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = board({"probe": (0.8, 1.0), "sae": (0.9, 0.2)}, sae="method")
+    found = [replace(q, change=0.00124, interval=(-0.00021, 0.0027)) for q in page.quivers(table)]
+    monkeypatch.setattr(page, "quivers", lambda _: found)
+    assert "+0.0012 <small>[−0.0002, +0.0027]</small>" in page.html([table])
+
+
+def test_bars_span_what_the_board_reaches() -> None:
+    table = board({"probe": (0.8, 1.0), "words": (0.7, 0.4)})
+    scale = page._scale(table)
+    every = [s.estimate for c in table.contenders if (s := table.find("all", c)) is not None]
+    assert scale.low == 0.5 and scale.floor == 0  # nothing lies below chance
+    assert 0 <= scale.high - max(e.high or 0 for e in every) <= 0.01
+    assert page._bar(score(table, 0.5, 0.4, 2.0), scale) == page.Bar(0, 0, 100)
+    assert f"0.50<span> to </span>{scale.high:.2f}" in page.html([table])
+    low = board({"probe": (0.8, -1.0)})
+    below = page._scale(low)
+    assert below.floor is not None and 0 < below.floor <= 100 and below.share(0.5) == below.floor
+    assert page._bar(score(table, float("nan"), None, None), scale) is None
+
+
+def score(table: Table, value: float, low: float | None, high: float | None) -> page.Score:
+    found = table.find("all", "probe")
+    assert found is not None
+    return replace(found, estimate=Estimate(value, low, high, None, 1.0))
+
+
+def test_tables_are_told_apart_and_reached_by_keys() -> None:
+    for made in (leaderboard.build(records()), [board({"probe": (0.8, 1.0), "sae": (0.9, 0.2)}, sae="method")]):
+        text = page.html(made)
+        assert text.count("<table") == text.count("<caption") > 0
+        boxes = [told for tag, told in Tags(text).found if tag == "div" and told.get("class") == "scroll"]
+        assert len(boxes) >= text.count("<table")
+        assert all(box["tabindex"] == "0" and box["role"] == "region" and box["aria-label"] for box in boxes)
+
+
+def test_the_surest_rows_are_of_the_first_cell_wrong_ones_first() -> None:
+    made = records()
+    first = first_cell(made[::-1])
+    assert first is not None and (first.cell.task["name"], first.cell.seed) == ("cola", 0)
+    weak = next(r for r in made if r.cell.contender["name"] == "weak")
+    assert isinstance(weak.test, Answers) and isinstance(weak.dev, Answers)
+    weak = replace(weak, about={**weak.about, "classes": ["no", "yes"]})
+    rows = surest(weak)
+    assert [row.right for row in rows] == [False, False, True, True]
+    probability = answered([weak.test], [weak.dev]).probability[0]
+    sure, right = probability.max(1), probability.argmax(1) == weak.test.truth
+    assert rows[0].probability == pytest.approx(sure[~right].max())
+    assert [rows[2].probability, rows[3].probability] == pytest.approx(sorted(sure[right])[:-3:-1])
+    place = weak.test.id.index(rows[0].id)
+    assert (rows[0].truth, rows[0].said) == (("no", "yes") if weak.test.truth[place] == 0 else ("yes", "no"))
+    strong = next(r for r in made if r.cell.contender["name"] == "strong")
+    perfect = replace(weak, test=replace(strong.test, score=np.eye(2)[weak.test.truth][None]))
+    assert [row.right for row in surest(perfect)] == [True, True]  # no wrong one to show
+    text = page.html(leaderboard.build(made))
+    assert "Records of detection keep the ids of rows, not their texts." in text and rows[0].id in text
 
 
 def test_the_fingerprint_is_of_cells_and_answers(tmp_path: Path) -> None:
@@ -166,12 +276,38 @@ def test_names_that_look_alike_have_links_of_their_own() -> None:
     assert page._distinct(["x", "y", "x"]) == ["x", "y", "x-2"]
 
 
-def test_the_best_trial_so_far_never_falls() -> None:
-    trials = [{"dev_score": score, "params": {}} for score in (0.5, 0.7, 0.6)]
-    assert page._best_so_far([record(CELL, "a", 1.0, trials=trials)]) == pytest.approx([0.5, 0.7, 0.7])
-    assert page._best_so_far([record(CELL, "a", 1.0, trials=trials[:1])]) == []
+def test_the_small_chart_of_trials_tells_where_they_began_and_ended() -> None:
     drawn = charts.steps([0.5, 0.7, 0.7])
     assert drawn is not None and (drawn["first"], drawn["last"], drawn["count"]) == (0.5, 0.7, 3)
+    assert charts.steps([0.5]) is None and charts.steps([]) is None
+
+
+def test_what_tuning_brought_is_on_one_chart_in_sight() -> None:
+    trials = [{"dev_score": score, "params": {}, "path": []} for score in (0.5, 0.7, 0.6)]
+    made = [record(CELL, "tuned", 1.0, trials=trials, chosen=1), record(CELL, "other", 1.0, trials=trials[:2])]
+    (table,) = leaderboard.build([*made, record(CELL, "untuned", 1.0)])
+    text = page.html([table])
+    assert text.count("<polyline") == 2 + 2  # and one for each in its details
+    chart = text.index("Chart of what tuning brought")
+    assert text.count("<details", 0, chart) == text.count("</details>", 0, chart)
+    assert re.search(r"tuned \(baseline\): \+0\.200 after 3 trials", text) and "one trial" in text
+    (untuned,) = leaderboard.build([record(CELL, "untuned", 1.0)])
+    assert "What tuning brought" not in page.html([untuned])
+
+
+def test_lines_share_their_axes_and_end_where_their_trials_do() -> None:
+    made = [charts.Line(str(i), "method", "x", tuple(0.01 * i * k for k in range(2 + i % 3))) for i in range(40)]
+    drawn = charts.lines(made)
+    frame = drawn["frame"]
+    assert frame.height > charts.HEIGHT  # of many names
+    ends = {len(each["line"].values): each["ends"][0] for each in drawn["lines"]}
+    assert ends[2] < ends[3] < ends[4] == frame.right
+    same = [each["ends"][1] for each in drawn["lines"]]
+    assert len({path.split()[0] for path in (each["path"] for each in drawn["lines"])}) == 1  # all begin at 0
+    assert all(frame.top <= y <= frame.bottom for y in same)
+    heights = sorted(name["y"] for name in drawn["names"])
+    assert all(b - a >= charts.LINE - 0.2 for a, b in pairwise(heights)) and heights[0] >= 0
+    assert [charts._counts(n) for n in (2, 12, 30)] == [[1, 2], [1, 2, 4, 6, 8, 10, 12], [1, 5, 10, 15, 20, 25, 30]]
 
 
 def point(name: str, x: float, y: float) -> charts.Point:
@@ -188,12 +324,25 @@ def test_the_frontier_holds_what_nothing_cheaper_equals() -> None:
 def test_marks_lie_in_the_frame_and_names_apart() -> None:
     points = [point(str(i), 10.0**i, 0.5 + 0.001 * i) for i in range(9)]
     drawn = charts.scatter(points, points, floor=0.5)
+    frame = drawn["frame"]
     for mark in drawn["marks"]:
-        assert charts.FRAME["left"] <= mark["x"] <= charts.FRAME["right"]
-        assert charts.FRAME["top"] <= mark["y"] <= charts.FRAME["bottom"]
+        assert frame.left <= mark["x"] <= frame.right
+        assert frame.top <= mark["y"] <= frame.bottom
     heights = sorted(name["y"] for name in drawn["names"])
     assert all(b - a >= charts.LINE - 0.2 for a, b in pairwise(heights))
-    assert all(tick[0] <= charts.FRAME["right"] + 0.2 for tick in drawn["across"])
+    assert all(tick[0] <= frame.right + 0.2 for tick in drawn["across"])
+
+
+def test_where_marks_crowd_there_are_ticks() -> None:
+    near = [point("free", 0, 0.5), *(point(str(i), 350_000 + 10_000 * i, 0.7) for i in range(20))]
+    drawn = charts.scatter(near, near[:1], floor=0.5)
+    assert [text for _, text in drawn["across"]] == ["0", "100k", "200k", "300k", "400k", "500k"]
+    xs = sorted(mark["x"] for mark in drawn["marks"])
+    assert xs[-1] - xs[1] > 0.3 * (xs[-1] - xs[0])
+    far = [point(str(x), x, 0.7) for x in (0, 20, 30, 300, 5_000)]
+    assert [text for _, text in charts.scatter(far, far[:1], floor=0.5)["across"]] == [
+        "0", "10", "20", "50", "100", "200", "500", "1k", "2k", "5k",
+    ]  # fmt: skip
 
 
 def test_ticks_that_differ_read_differently() -> None:
