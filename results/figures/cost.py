@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from results.charts import crowded
 from results.figures.style import (
     STYLE,
     TITLES,
@@ -46,16 +50,11 @@ def against(
             best = s.estimate.value
             frontier.append((cost(s), best))
     axis.step(*zip(*frontier, strict=True), where="post", color="black", linewidth=0.6, linestyle="--", zorder=1)
-    if any(cost(s) > 0 for s in found):
-        least = min(cost(s) for s in found if cost(s) > 0)
-        axis.set_xscale("symlog", linthresh=least / 2)
-        axis.set_xlim(left=-least / 10, right=2 * max(map(cost, found)))
-    else:
-        axis.set_xlim(-1, 1)
+    _scale(axis, [cost(s) for s in found])
     axis.set_xlabel(f"{unit} for all tasks")
     axis.set_ylabel(f"mean {TITLES[metric]} (95 % interval)")
     floor_line(axis, metric)
-    name_points(axis, [(s.contender, cost(s), s.estimate.value) for s in found])
+    name_points(axis, [(s.contender, cost(s), s.estimate.value, STYLE[s.family]["color"]) for s in found])
     legend(figure, found)
     caption = (
         f"Mean {TITLES[metric]} over {scope(table)} against what a contender would cost standing alone, "
@@ -63,3 +62,16 @@ def against(
         f"Dashed: the frontier, left of which nothing is as good."
     )
     return Drawn(figure, caption, numbers(found))
+
+
+def _scale(axis: Axes, costs: Sequence[float]) -> None:
+    """Logarithmic, unless that would crowd the marks; a mark at 0 stands whole."""
+    most = max(costs)
+    if crowded(costs):
+        axis.set_xlim(-0.04 * (most or 1.0), 1.06 * (most or 1.0))
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    else:
+        least = min(x for x in costs if x > 0)
+        axis.set_xscale("symlog", linthresh=least / 2)
+        axis.set_xlim(left=-least / 10, right=2 * most)

@@ -35,7 +35,7 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     axis.set_ylim(bottom=0)
     axis.set_xlabel(TITLES["damage"])
     axis.set_ylabel(TITLES[metric])
-    name_points(axis, [(s.contender, d.estimate.value, s.estimate.value) for s, d in found])
+    name_points(axis, [(s.contender, d.estimate.value, s.estimate.value, "#999999") for s, d in found])
     legend(figure, [s for s, _ in found])
     caption = (
         f"{TITLES[metric]} against damage to answers to neutral instructions, {scope(table)}. Marks: chosen trials, by "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from results.figures.style import LINES, TITLES, Drawn, NothingToDrawError, floor_line, name_points, named
+from results.figures.style import TITLES, Drawn, NothingToDrawError, floor_line, line_style, name_points, named
 from results.table import Table
 
 FEWEST = 2  # layers that make a profile
@@ -21,8 +21,8 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     rows, ends = [], []
     for i, (name, line) in enumerate(found.items()):
         xs, ys = [layer for layer, _, _ in line], [value for _, value, _ in line]
-        axis.plot(xs, ys, color=LINES[i % len(LINES)], marker="o", markersize=3, linewidth=0.9)
-        ends.append((name, xs[-1], ys[-1]))
+        axis.plot(xs, ys, **line_style(i))
+        ends.append((name, xs[-1], ys[-1], line_style(i)["color"]))
         rows += [{"contender": name, "layer": layer, metric: value, "trials": n} for layer, value, n in line]
     axis.set_xlabel("layer, as a share of the model's depth")
     axis.set_ylabel(f"{TITLES[metric]} out of fold")

@@ -32,7 +32,7 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
             grid, shares, where="post", color=LINES[i % len(LINES)], linewidth=0.9, linestyle="-" if i < 8 else "--"
         )
         middle = int(np.argmin(np.abs(shares - 0.5)))
-        ends.append((c, float(grid[middle]), float(shares[middle]) + 1e-3 * (len(names) - i)))
+        ends.append((c, float(grid[middle]), float(shares[middle]) + 1e-3 * (len(names) - i), LINES[i % len(LINES)]))
         rows += [{"contender": c, metric: float(x), "share": float(y)} for x, y in zip(grid, shares, strict=True)]
     axis.set_xlabel(TITLES[metric])
     axis.set_ylabel("share of tasks and seeds at or above")

@@ -25,6 +25,8 @@ STYLE: dict[str, dict[str, Any]] = {
 LINES = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F",
 )  # fmt: skip
+MARKERS = "os^vD*PX"
+PAGE = 9.0  # inches that a figure may be high
 FLOOR = {"auroc": 0.5, "auroc_without_hard_negatives": 0.5}
 TITLES = {"auroc": "AUROC", "accuracy": "Accuracy", "f1": "F1", "balanced_accuracy": "Balanced accuracy",
           "ece": "Expected calibration error", "brier": "Brier score",
@@ -99,6 +101,12 @@ def legend(figure: Figure, shown: Iterable[Score]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncol=3, fontsize=7)
 
 
+def line_style(i: int) -> dict[str, Any]:
+    """Of the i-th of many lines: colours first, then the same with another marker."""
+    return {"color": LINES[i % len(LINES)], "marker": MARKERS[i // len(LINES) % len(MARKERS)], "markersize": 3,
+            "linewidth": 0.9}  # fmt: skip
+
+
 def floor_line(axis: Axes, metric: str, across: bool = True) -> None:
     if metric in FLOOR:
         (axis.axhline if across else axis.axvline)(FLOOR[metric], color="black", linewidth=0.6, linestyle=":")
@@ -108,27 +116,32 @@ def named(width: float, names: int) -> tuple[Figure, Axes]:
     """Axes with room for a column of names to the right of them."""
     height = max(0.62 * width, 1.0 + 0.115 * names)
     figure, axis = plt.subplots(figsize=(width, height))
-    figure.subplots_adjust(left=0.13, right=0.68, bottom=0.65 / height, top=1 - 0.25 / height)
+    figure.subplots_adjust(left=0.13, right=0.66, bottom=0.65 / height, top=1 - 0.25 / height)
     return figure, axis
 
 
-def name_points(axis: Axes, points: Sequence[tuple[str, float, float]], size: float = 6.0) -> None:
-    """Names in a column right of the axes, each joined to its mark, none upon another. Needs final limits."""
+def name_points(axis: Axes, points: Sequence[tuple[str, float, float, str]], size: float = 6.0) -> None:
+    """Names in a column right of the axes, none upon another, each joined to its mark (name, x, y, colour) by a line
+    of its colour. Needs final limits."""
     axis.figure.canvas.draw()
     low, high = axis.get_ylim()
     height = axis.get_window_extent().height / axis.figure.dpi * 72  # points
     gap = 1.25 * size / max(height, 1.0)
-    ordered = sorted(points, key=lambda p: -p[2])
-    at = [(y - low) / (high - low) for _, _, y in ordered]
+    ordered = sorted(points, key=lambda p: (-p[2], -p[1]))
+    at = [(y - low) / (high - low) for _, _, y, _ in ordered]
     for i in range(1, len(at)):
         at[i] = min(at[i], at[i - 1] - gap)
-    if at and at[-1] < 0:
-        at[-1] = 0.0
-        for i in range(len(at) - 2, -1, -1):
-            at[i] = max(at[i], at[i + 1] + gap)
-    for (name, x, y), place in zip(ordered, at, strict=True):
+    limit = 0.0
+    for i in range(len(at) - 1, -1, -1):  # from below: pushed up only as far as the one beneath needs
+        at[i] = limit = max(at[i], limit)
+        limit += gap
+    for (name, x, y, colour), place in zip(ordered, at, strict=True):
         axis.annotate(
-            name, (x, y), xytext=(1.03, place), textcoords="axes fraction", fontsize=size, va="center",
-            annotation_clip=False,  # the line ends at the name's left, or it would cross others
-            arrowprops={"arrowstyle": "-", "linewidth": 0.3, "color": "#999999", "shrinkB": 2, "relpos": (0, 0.5)},
+            name, (x, y), xytext=(1.07, place), textcoords="axes fraction", fontsize=size, va="center",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-", "linewidth": 0.4, "color": colour, "shrinkA": 2, "shrinkB": 1,
+                # the line leaves the name's left straight, or it would seem to be its neighbour's
+                "patchA": None, "relpos": (0, 0.5), "connectionstyle": "arc,angleA=180,angleB=0,armA=7,armB=0,rad=0",
+            },
         )  # fmt: skip
