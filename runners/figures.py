@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 import itertools
 import re
 import sys
@@ -13,7 +14,7 @@ from arena.contract import FairfightError
 from results import leaderboard
 from results.store import Store, fitting
 from results.table import Table
-from runners.compose import composed
+from runners.compose import composed, options, raw
 from runners.leaderboard import folder, margins, selected
 
 WIDEST = 40  # inches
@@ -21,36 +22,73 @@ WIDEST = 40  # inches
 
 def command(overrides: list[str]) -> int:
     """Draws every configured figure for every board of the store."""
-    config = composed("figures", overrides)
-    check(config["figure"])
+    config = configured(overrides)
     fixed = margins(config["margins"])
     out = folder(config, "figures")
     store = Store(config["store"])
     tables = leaderboard.build(selected(config, store), fixed)
     if not any(t.tasks for t in tables):
         print("No cell has a result, so there is nothing to draw.", file=sys.stderr)
-    for name, forms in itertools.groupby(drawn(tables, config["figure"], out), lambda path: path.with_suffix("")):
+    failed: set[str] = set()
+    paths = drawn(tables, config["figure"], out, failed)
+    for name, forms in itertools.groupby(paths, lambda path: path.with_suffix("")):
         print(f"{name}.{{{','.join(path.suffix[1:] for path in forms)}}}", flush=True)  # as a shell reads it
-    return 1 if store.unreadable else 0
+    return 1 if store.unreadable or failed else 0
 
 
-def drawn(tables: Sequence[Table], specs: Mapping[str, Any], out: Path) -> Iterator[Path]:
-    """The files of each figure of each board that has something to show; says which have not."""
+def configured(overrides: list[str]) -> dict[str, Any]:
+    """The checked configuration: the figures that are asked for, or those of every YAML in conf/figure."""
+    for name in options("figure"):
+        _check_package(name)
+    listed: list[str] = raw("", "figures")["defaults"][-1]["figure"]
+    own = [name for name in options("figure") if name not in listed]
+    asked = any(word.partition("=")[0] == "figure" for word in overrides)
+    every = [] if asked or not own else [f"figure=[{','.join([*listed, *own])}]"]
+    config = composed("figures", [*every, *overrides])
+    check(config["figure"])
+    return config
+
+
+def _check_package(name: str) -> None:
+    """Without its first line Hydra would take a YAML's settings for names of figures."""
+    text = (importlib.resources.files("conf") / "figure" / f"{name}.yaml").read_text()
+    due = f"# @package figure.{name}"
+    if text.splitlines()[:1] != [due]:
+        raise FairfightError(f"The first line of conf/figure/{name}.yaml must be: {due}")
+
+
+def drawn(
+    tables: Sequence[Table], specs: Mapping[str, Any], out: Path, failed: set[str] | None = None
+) -> Iterator[Path]:
+    """The files of each figure of each board that has something to show; says which have not, and which figures cannot
+    be drawn: those sentences are put into `failed`."""
     from results import figures
 
+    failed = set() if failed is None else failed
     for name, spec in specs.items():
         for boards in figures.groups(spec["kind"], [t for t in tables if t.tasks]):
             b = boards[0].board
             regime = b.regime if len(boards) == 1 else "regimes"
-            try:
-                made = figures.draw(spec["kind"], boards, spec["metric"], spec["width"])
-            except figures.NothingToDrawError as reason:
-                print(f"{name} of {b.track}, {b.model}, regime {b.regime} is left out: {reason}.", file=sys.stderr)
-                continue
             board = re.sub(
                 r"[^\w.-]+", "-", "-".join(filter(None, (b.model, b.track, regime, b.budget, b.half, b.judge)))
             )
-            yield from figures.save(made, out, fitting(f"{name}-{board}"))
+            try:
+                made = figures.draw(spec["kind"], boards, spec["metric"], spec["width"])
+                yield from figures.save(made, out, fitting(f"{name}-{board}"))
+            except figures.NothingToDrawError as reason:
+                print(f"{name} of {b.track}, {b.model}, regime {b.regime} is left out: {reason}.", file=sys.stderr)
+            except Exception as cause:  # of a user's own figure: anything; the others are drawn
+                sentence = _sentence(name, cause)
+                if sentence not in failed:
+                    print(sentence, file=sys.stderr)
+                failed.add(sentence)
+
+
+def _sentence(name: str, cause: Exception) -> str:
+    from results import figures
+
+    kind = "" if isinstance(cause, figures.BrokenFigureError) else f"{type(cause).__name__}: "
+    return f"The figure {name} cannot be drawn: {kind}{' '.join(str(cause).split()).rstrip('.')}."
 
 
 def check(specs: Mapping[str, Any]) -> None:

@@ -73,7 +73,7 @@ def _send(tables: Sequence[Table], records: Sequence[Record], out: Path, config:
     """A copy for W&B: the tables, the page, every figure, and the records that they come from."""
     from runners import figures, tracking
 
-    paths = list(figures.drawn(tables, composed("figures", [])["figure"], out / "figures"))
+    paths = list(figures.drawn(tables, figures.configured([])["figure"], out / "figures"))
     to = config["tracking"]
     tracking.export_board(render.rows(tables), out, paths, records, to["mode"], to["project"])
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -16,13 +19,16 @@ import pytest
 import scipy.stats
 from matplotlib.text import Annotation
 
-from results import figures, leaderboard
-from results.figures import labels, layers
-from results.figures.style import Drawn
+from results import figures, leaderboard, pack
+from results.figures import labels, layers, scores
+from results.figures.style import PAGE, Drawn
 from results.quiver import quivers
 from results.record import Record
 from results.standing import alike, complete, known, mean_ranks, spread, standings
+from results.stats import over_families, over_tasks
+from results.store import Store
 from results.table import Margins, Table
+from results.tuning import best_so_far, gains
 from results.verdicts import ALL, verdicts
 from runners.compose import options, raw
 from runners.figures import drawn
@@ -30,6 +36,11 @@ from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
 from tests.results.test_record import CELL, record
 
+ROOT = Path(__file__).parents[2]
+SHIPPED = {
+    "cost", "damage", "head_to_head", "labels", "layers", "profile", "quiver", "ranks", "regimes", "scores", "seconds",
+    "seeds", "trials", "wins",
+}  # fmt: skip
 SKILLS = {"linear_probe": 1.0, "words": 0.3, "sae": 0.9, "random": 0.0}
 SIDES = {"sae": "method", "random": "control"}
 
@@ -70,17 +81,82 @@ def standard(tables: Sequence[Table]) -> Table:
     return next(t for t in tables if t.board.regime == "standard")
 
 
-def test_every_kind_has_a_yaml_of_its_name_and_every_yaml_a_kind() -> None:
-    assert {raw("figure", name)["kind"] for name in options("figure")} == set(figures.KINDS)
-    assert raw("", "figures")["defaults"][-1] == {"figure": sorted(options("figure"), key=raw_order)}
+def test_every_shipped_kind_has_a_yaml_of_its_name_and_is_drawn_by_default() -> None:
+    """Others are a user's own."""
+    assert set(figures.KINDS) >= SHIPPED and set(options("figure")) >= SHIPPED
+    assert all(raw("figure", name)["kind"] == name for name in SHIPPED)
+    assert set(raw("", "figures")["defaults"][-1]["figure"]) == SHIPPED
 
 
-def raw_order(name: str) -> int:
-    listed: list[str] = raw("", "figures")["defaults"][-1]["figure"]
-    return listed.index(name)
+MINE = """from results.figures.style import Drawn, NothingToDrawError
+import matplotlib.pyplot as plt
+
+def draw(boards, metric, width):
+    figure, axis = plt.subplots(figsize=(width, 2))
+    return Drawn(figure, "A figure of a user's own, said in more than 40 characters.", [{"contender": "a", "x": 1.5}])
+"""
 
 
-@pytest.mark.parametrize("kind", sorted(set(figures.KINDS) - {"damage"}))
+def own(root: Path, name: str, code: str, header: bool = True) -> None:
+    (root / "results" / "figures" / f"{name}.py").write_text(code)
+    lines = [f"# @package figure.{name}"] * header + [f"kind: {name}", "metric: main", "width: 3"]
+    (root / "conf" / "figure" / f"{name}.yaml").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with figures of a user's own, of which one is as it should be, and a store of one board."""
+    root = tmp_path_factory.mktemp("copy")
+    for room in ("arena", "conf", "results", "runners"):
+        shutil.copytree(ROOT / room, root / room, ignore=shutil.ignore_patterns("published", "__pycache__"))
+    pack.write(records(), Store(root / "store").packs / "p.npz")
+    own(root, "mine", MINE)
+    own(root, "mine_raises", MINE.replace("return", "raise ValueError('not\\ntoday')\n    return"))
+    own(root, "mine_is_missing", MINE.replace("def draw", "def drow"))
+    own(root, "mine_is_no_module", "import nothing_of_this_name")
+    own(root, "mine_gives_nothing", MINE.replace("return", "told ="))
+    return root
+
+
+def run(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "runners.cli", "figures", "store=store", *words]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_a_figure_of_ones_own_is_drawn_and_a_broken_one_stops_no_other(copied: Path) -> None:
+    done = run(copied)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    told = [line for line in done.stderr.splitlines() if "cannot be drawn" in line]
+    assert told == [
+        "The figure mine_gives_nothing cannot be drawn: draw in mine_gives_nothing.py gives NoneType, which is no "
+        "Drawn.",
+        "The figure mine_is_missing cannot be drawn: mine_is_missing.py has no function draw(boards, metric, width).",
+        "The figure mine_is_no_module cannot be drawn: mine_is_no_module.py does not import (ModuleNotFoundError: No "
+        "module named 'nothing_of_this_name').",
+        "The figure mine_raises cannot be drawn: ValueError: not today.",
+    ]
+    drawn = {line.rpartition("/")[2].partition("-")[0] for line in done.stdout.splitlines()}
+    assert {"mine", "scores", "cost"} <= drawn and not any(name.startswith("mine_") for name in drawn)
+
+
+def test_a_yaml_that_lacks_its_first_line_is_told_so(copied: Path) -> None:
+    own(copied, "mine_unplaced", MINE, header=False)
+    done = run(copied, "figure=[scores]")
+    (copied / "conf" / "figure" / "mine_unplaced.yaml").unlink()
+    assert done.stderr.strip().endswith(
+        "The first line of conf/figure/mine_unplaced.yaml must be: # @package figure.mine_unplaced"
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+
+
+def test_numbers_that_are_no_table_leave_no_half_of_a_figure(tmp_path: Path) -> None:
+    ragged = Drawn(plt.figure(), "Rows of other keys.", [{"a": 1}, {"b": 2}])
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        figures.save(ragged, tmp_path, "ragged")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", sorted(SHIPPED - {"damage"}))
 def test_a_figure_is_the_same_twice_and_comes_with_caption_and_numbers(
     kind: str, tables: list[Table], tmp_path: Path
 ) -> None:
@@ -141,6 +217,23 @@ def test_less_is_not_taken_for_more(tables: list[Table]) -> None:
             figures.draw(kind, tables[:1], "ece", 5.0)
 
 
+def test_scores_keep_to_a_page() -> None:
+    assert scores.layout(7, 4, 7.0) == (5, 2, scores.FAR)  # as ever where there is room
+    for panels, contenders in ((17, 37), (12, 60), (17, 120), (114, 20), (114, 40)):
+        columns, lines, pitch = scores.layout(panels, contenders, 7.0)
+        assert 0 < lines * (scores.BESIDE + pitch * contenders) <= PAGE + 1e-9
+        assert 0.03 < pitch <= scores.FAR and columns * scores.NARROW <= 7.0
+    assert scores.layout(17, 37, 7.0)[:2] == (9, 2)  # all of them
+
+
+def test_panels_that_find_no_room_are_told(tables: list[Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "PAGE", 1.0)
+    drawn = figures.draw("scores", [standard(tables)], "main", 3.0)
+    shown = [axis for axis in drawn.figure.axes if axis.get_visible()]
+    assert f"Of the tasks {8 - len(shown)} find no room" in drawn.caption and len(shown) < 8
+    assert len(drawn.numbers) == 8 * len(SKILLS)
+
+
 def test_names_stand_apart(tables: list[Table]) -> None:
     drawn = figures.draw("cost", [standard(tables)], "main", 4.0)
     (axis,) = drawn.figure.axes
@@ -163,6 +256,74 @@ def test_labels_are_drawn_over_the_tasks_that_all_regimes_have(tables: list[Tabl
     assert {row["tasks"] for row in labels.draw([small, *holed], "auroc", 5.0).numbers} == {6}
     noisy = leaderboard.build(of_regime("noisy_10", 512, noise=0.1))
     assert labels.labels(noisy[0]) is None
+
+
+def test_labels_come_with_intervals_and_the_best_at_each_number(tables: list[Table]) -> None:
+    drawn = figures.draw("labels", figures.groups("labels", tables)[0], "main", 5.0)
+    for table in tables:
+        (count,) = {labels.labels(table)}
+        rows = [row for row in drawn.numbers if row["labels"] == count]
+        assert [row["contender"] for row in rows if row["best"]] == [
+            max(rows, key=lambda row: row["auroc"])["contender"]
+        ]
+        found = [s.estimate for t in table.tasks if (s := table.find(t, "sae")) is not None]
+        e = over_tasks(found, [table.families[t] for t in table.tasks])
+        (row,) = (row for row in rows if row["contender"] == "sae")
+        assert (row["auroc"], row["low"], row["high"]) == pytest.approx((e.value, e.low, e.high))
+    shown = [text.get_text() for axis in drawn.figure.axes for text in axis.texts]
+    assert [text for text in shown if text.startswith("best: ")] == ["best: linear_probe"] * 2
+
+
+def test_what_tuning_brought_is_the_best_so_far_less_the_first(tables: list[Table]) -> None:
+    """Every cell's second trial is 0.05 above its first."""
+    table = standard(tables)
+    rows = [row for row in figures.draw("trials", [table], "main", 5.0).numbers if row["contender"] == "sae"]
+    assert [row["trials"] for row in rows] == [1, 2]
+    assert [row["gain"] for row in rows] == pytest.approx([0, 0.05])
+    few = leaderboard.build([r for r in of_regime("standard", 512) if r.cell.task["name"] < "task3"])
+    drawn = figures.draw("trials", few, "main", 5.0)
+    assert {row["low"] for row in drawn.numbers} == {None} and "without intervals" in drawn.caption
+    with pytest.raises(figures.NothingToDrawError, match="two trials"):
+        figures.draw("trials", leaderboard.build(records()), "main", 5.0)
+
+
+def told(*scores: float | None, parts: Sequence[Sequence[float]] = ()) -> Record:
+    trials = [{"params": {}, "dev_score": score, "path": []} for score in scores]
+    for trial, each in zip(trials, parts, strict=False):
+        trial["parts"] = each
+    return record(CELL, "a", 1.0, trials=trials)
+
+
+def test_the_best_so_far_never_falls_and_stays_where_trials_end() -> None:
+    best = best_so_far([told(0.5, 0.7, 0.6), told(0.6, None), told(None, 0.9), replace(told(0.1), status="failed")])
+    assert best == pytest.approx(np.array([[0.5, 0.7, 0.7], [0.6, 0.6, 0.6]]))
+    concepts = best_so_far([told(0.5, 0.5, parts=[[0.2, 0.8, np.nan], [0.8, 0.2, np.nan]])])
+    assert concepts == pytest.approx(np.array([[0.5, 0.8]]))  # each chose for itself
+    assert best_so_far([]).size == 0
+
+
+def test_gains_have_an_interval_over_families() -> None:
+    made = []
+    for number in range(6):
+        cell = replace(CELL, task={**CELL.task, "name": f"task{number}"})
+        trials = [{"params": {}, "dev_score": 0.5 + x * number, "path": []} for x in (0, 0.01)]
+        r = record(cell, "probe", 1.0, trials=trials)
+        made.append(replace(r, about={**r.about, "task_family": f"f{number}"}))
+    (table,) = leaderboard.build(made)
+    (gain,) = gains(table)
+    expected = over_families(np.arange(6) / 100, [str(i) for i in range(6)])
+    assert expected is not None
+    assert (gain.after[1].low, gain.after[1].high) == pytest.approx((expected.low, expected.high))
+
+
+def test_lines_that_share_a_colour_have_other_markers() -> None:
+    made = []
+    for i in range(10):
+        trials = [{"params": {"layer": x}, "dev_score": 0.5 + x * i / 10, "path": []} for x in (0.2, 0.8)]
+        made.append(record(CELL, f"probe{i}", 1.0, trials=trials))
+    (axis,) = figures.draw("layers", leaderboard.build(made), "main", 5.0).figure.axes
+    styles = {(line.get_color(), line.get_marker()) for line in axis.lines if line.get_marker() not in ("", "None")}
+    assert len(styles) == 10
 
 
 def test_the_bars_count_verdicts_and_the_quiver_its_changes(tables: list[Table]) -> None:
