@@ -214,6 +214,8 @@ def test_on_paper_nothing_is_cut_off(page: Page, written: Path) -> None:
     assert cut == []
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     assert page.locator(".filter:visible").count() == 0
+    heads = page.locator(".board.shown .parts thead .turn")
+    assert heads.count() == 10 and all(head.inner_text().strip() for head in heads.all())
 
 
 def test_hostile_names_are_text_and_their_links_work(page: Page, tmp_path: Path) -> None:
