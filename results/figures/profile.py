@@ -37,7 +37,7 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     axis.set_xlabel(TITLES[metric])
     axis.set_ylabel("share of tasks and seeds at or above")
     name_points(axis, ends)
-    caption = f"The share of the {len(tasks)} tasks and their seeds in which a contender reaches a given {TITLES[metric]}."
+    caption = f"The share of the {len(tasks)} tasks and their seeds in which each reaches a given {TITLES[metric]}."
     if len(every) > MOST:
         caption += f" The {MOST} of the {len(every)} methods and baselines that have the best means."
     return Drawn(figure, caption, rows)
