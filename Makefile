@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: all install quickstart test lint bench clean
+.PHONY: all install quickstart test lint bench soak clean
 
 all install: $(STAMP)
 
@@ -31,6 +31,9 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+soak: $(STAMP)
+	$(BIN)/python -m benchmarks.soak --minutes 30
 
 clean:
 	rm -rf .venv build *.egg-info

@@ -41,6 +41,7 @@ class Store:
         self.folder = self.root / "records"
         self.packs = self.root / "packs"
         self._packed: dict[str, tuple[Path, str]] | None = None
+        self._swept = False
         self._unreadable: dict[Path, str] = {}
 
     def path(self, key: str) -> Path:
@@ -83,7 +84,8 @@ class Store:
         """
         target = self.path(record.key)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        if not self._swept:
+            self._sweep()
         partial = self._written(record)
         if self._read(target) is None:
             _put_aside(target)
@@ -183,7 +185,8 @@ class Store:
             return {}
 
     def _sweep(self) -> None:
-        """Removes what killed writers left behind."""
+        """Removes what killed writers left behind; once, since it looks at every file."""
+        self._swept = True
         for partial in self.folder.glob(f"{PARTIAL}*"):
             if is_stale(partial):
                 partial.unlink(missing_ok=True)

@@ -204,7 +204,13 @@ def _reason(error: Exception) -> str:
 
 
 def _save(store: Store, record: Record, task: str, replace: bool) -> None:
-    store.save(record, replace)
+    try:
+        store.save(record, replace)
+    except OSError as error:
+        raise FairfightError(
+            f"The store {str(store.root)!r} cannot be written to ({first_line(error)}); make room there and run the "
+            f"same command again, which goes on from what is finished."
+        ) from error
     line = f"{record.status:11} {task}  {record.cell.contender['name']}  seed {record.cell.seed}"
     if record.test is not None:
         total = record.spent["total"]

@@ -33,8 +33,10 @@ def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -
     if size <= 4 * count:  # a small grid is exhausted rather than sampled with gaps
         everything = (dict(zip(names, c, strict=True)) for c in itertools.product(*map(grid.__getitem__, names)))
         candidates = itertools.chain(candidates, everything)
+    inside = all(canonical(params[name]) in map(canonical, grid[name]) for name in names)
+    most = min(count, size + (not inside))  # beyond, there is nothing to find
     for setting in candidates:
-        if len(settings) >= count:
+        if len(settings) >= most:
             break
         if canonical(setting) not in seen:
             seen.add(canonical(setting))

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from arena.contract import Brief, Budget, Detector, Examples, FairfightError, Part, Sites, Text
 from arena.lab import Lab
@@ -21,6 +20,7 @@ from results.metrics import auroc
 from results.record import Answers, joined
 from runners.build import Contender
 from runners.tracks.outcome import Outcome
+from runners.tracks.threads import libraries
 from runners.trials import along, draw
 
 _REFIT = 1_000_000  # a stream of randomness beside those of (trial, fold)
@@ -177,7 +177,7 @@ def _dev(part: Part, pieces: list[_Piece]) -> Answers:
 def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tuple[int, int, int]) -> Detector:
     """A fit with randomness of its own; `stream` names trial (or refit), fold and part."""
     lab.reseed(*(stream[:2] if not stream[2] else stream))
-    with threadpool_limits(1, user_api="blas"):  # small problems: threads cost more than they bring
+    with libraries().limit(limits=1, user_api="blas"):  # small problems: threads cost more than they bring
         return detector.fit(train, brief, lab)
 
 

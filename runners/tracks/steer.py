@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from arena.contract import Budget, Examples, FairfightError, Intervention, Part, Sites, Steerer, Text
 from arena.judging import CONCEPT, RELEVANCE, SCORES, SELECTS, Panel, overall
@@ -22,6 +21,7 @@ from results.steering import harmonic
 from runners.build import Contender, is_strength, strength_of
 from runners.tracks.detect import asked_of
 from runners.tracks.outcome import Outcome
+from runners.tracks.threads import libraries
 from runners.trials import draw
 
 
@@ -114,7 +114,7 @@ def _interventions(
 
 def _fit(steerer: Steerer, part: Part, lab: Lab, stream: tuple[int, int]) -> Steerer:
     lab.reseed(*stream)
-    with threadpool_limits(1, user_api="blas"):  # small problems: threads cost more than they bring
+    with libraries().limit(limits=1, user_api="blas"):  # small problems: threads cost more than they bring
         return steerer.fit(part.train, part.brief, lab)
 
 

@@ -72,8 +72,11 @@ class Hungry(Faulty):
 
 
 class Reads(Faulty):
-    """Reads the model, so that the cache is needed."""
+    """Reads the model, and much of it, so that the cache is needed."""
+
+    def wants(self, layers: int) -> Sites:
+        return frozenset({Site(0, "tokens")})
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        told = lab.activations(asked.prompts, Site(0))[:, 0]
+        told = np.array([states[-1, 0] for states in lab.token_activations(asked.prompts, 0)])
         return np.stack([-told, told], axis=1)

@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hydra import compose, initialize_config_module
 
+from benchmarks import soak
 from conf.schema import register
 from results.record import Record
 from results.store import Store
@@ -36,8 +38,8 @@ def what(store: Path) -> dict[str, Any]:
     return {r.key: rows(r) for r in Store(store).records()}
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+def start(*words: str, threads: str = "2") -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads}
     command = [sys.executable, "-m", "runners.cli", "run", *words]
     return subprocess.Popen(
         command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True
@@ -73,7 +75,7 @@ def test_records_are_the_same_under_every_launcher_and_after_a_kill(base: list[s
 def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Path) -> None:
     """The signal that SLURM sends before it takes a node away, to the job itself."""
     store = tmp_path / "preempted"
-    many = f"seeds={list(range(40))}".replace(" ", "")
+    many = f"seeds={list(range(16))}".replace(" ", "")
     process = start(*LOCAL, *elsewhere(base, store), CHEAP, many)
     deadline = time.time() + 240
     while len(list(store.glob("records/*.json"))) < 4:
@@ -85,7 +87,7 @@ def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Pat
         os.kill(job, signal.SIGUSR2)
     _, told = process.communicate(timeout=400)
     assert process.returncode == 0, told
-    assert len(what(store)) == 120
+    assert len(what(store)) == 48
     logs = "".join(p.read_text() for p in store.glob(".hydra/.submitit/*/*.err"))
     assert "preempted" in logs  # it was, and not just late
 
@@ -124,3 +126,27 @@ def test_a_launcher_without_its_extra_is_told_in_a_sentence(base: list[str], cap
     assert set(cli.LAUNCHERS) == set(options("launcher"))
     assert cli.main(["run", *base, "launcher=ray_cluster"]) == 1
     assert "launcher=ray_cluster needs the extra `ray`" in capsys.readouterr().err
+
+
+def test_a_short_soak_loses_nothing(tmp_path: Path, capsys: Any) -> None:
+    """What `make soak` does for half an hour, for half a minute."""
+    assert soak.soak(tmp_path, minutes=0.3, processes=2, seed=1, every=1.0) == 0
+    assert "lost 0, torn 0, wrong 0, commands that broke 0" in capsys.readouterr().out
+
+
+def test_one_thread_and_two_give_the_same_answers(base: list[str], tmp_path: Path) -> None:
+    found = []
+    for threads in ("1", "2"):
+        store = tmp_path / f"threads{threads}"
+        words = ["contender=[linear_probe,mass_mean,mlp,boosted_trees]", *elsewhere(base, store)]
+        process = start(*words, f"cache.dir={tmp_path / threads}", threads=threads)
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 0, told
+        found.append({r.cell.contender["name"]: r for r in Store(store).records()})
+    one, two = found
+    assert one.keys() == two.keys()
+    for name, mine in one.items():
+        other = two[name]
+        assert mine.key == other.key and mine.chosen == other.chosen
+        assert mine.test is not None and other.test is not None and mine.test.id == other.test.id
+        np.testing.assert_allclose(mine.test.score, other.test.score, rtol=1e-3, atol=1e-3)

@@ -1,0 +1,204 @@
+"""Half an hour of kills, faults and restarts: nothing may be lost, torn or wrong.
+
+Several processes run overlapping columns of one sweep into one store, before one activation cache, on a tiny model.
+Every few seconds something befalls them: a process is killed (-9) or paused, a shard of the cache is cut short, gets
+another bit or is deleted, a record is cut short, a stranger's file lies in the store. What was killed starts anew. Then
+the sweep is run once more in peace, and its records are laid beside those of an uninterrupted sweep with a cache of its
+own: lost (no record), torn (cannot be read), wrong (other answers). Run: python -m benchmarks.soak --minutes 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import tiny
+from results.record import Record
+from results.store import Store
+
+CONTENDERS = "contender=[majority,bag_of_words,surface,linear_probe,diff_in_means,mass_mean,random_direction]"
+SIZES = (32, 48, 64, 96)  # labels: a column each
+SEEDS = 6
+PATIENCE = 600  # seconds that one command may take
+
+
+def command(folder: Path, store: Path, cache: Path, sizes: tuple[int, ...], seeds: list[int]) -> list[str]:
+    """`fairfight run` for some columns and seeds of the sweep."""
+    shared = [CONTENDERS, "regime=quick", "budget=quick", "regime.test=60", f"store={store}", f"cache.dir={cache}"]
+    sweep = f"regime.labels={','.join(map(str, sizes))}"
+    words = ["run", "-m", *tiny.overrides(folder, 600), *shared, sweep, f"seeds={seeds}".replace(" ", "")]
+    return [sys.executable, "-m", "runners.cli", *words]
+
+
+class Soak:
+    """The processes, and what befalls them."""
+
+    def __init__(self, folder: Path, processes: int, seed: int) -> None:
+        self.folder = folder
+        self.store, self.cache = folder / "store", folder / "cache"
+        self.rng = random.Random(seed)
+        self.workers: list[subprocess.Popen[bytes] | None] = [None] * processes
+        self.paused: set[int] = set()
+        self.happened: collections.Counter[str] = collections.Counter()
+        self.failed: list[str] = []
+        self.faults: tuple[Callable[[], str], ...] = (
+            self.kill, self.kill, self.kill, self.pause, self.cut_shard, self.flip_shard, self.drop_shard,
+            self.cut_record, self.litter,
+        )  # fmt: skip
+
+    def start(self, number: int) -> None:
+        """Another command over some of the columns and seeds; orders differ, so that processes meet."""
+        sizes = tuple(self.rng.sample(SIZES, self.rng.randint(1, len(SIZES))))
+        seeds = self.rng.sample(range(SEEDS), self.rng.randint(2, SEEDS))
+        with (self.folder / f"worker{number}.log").open("wb") as log:
+            words = command(self.folder, self.store, self.cache, sizes, seeds)
+            self.workers[number] = subprocess.Popen(words, stdout=log, stderr=log, env=single())
+
+    def look(self) -> None:
+        """Starts what has ended. A command whose records were cut short behind it says that they are not there; what
+        it must not do is to break."""
+        for number, worker in enumerate(self.workers):
+            if worker is None or worker.poll() is not None:
+                log = self.folder / f"worker{number}.log"
+                if worker is not None and "Traceback" in log.read_text(errors="replace"):
+                    self.failed.append(log.read_text(errors="replace")[-1500:])
+                self.happened["commands"] += worker is not None and worker.returncode == 0
+                self.paused.discard(number)
+                self.start(number)
+
+    def strike(self) -> None:
+        """Something happens."""
+        for number in list(self.paused):
+            self.signal(number, signal.SIGCONT)
+            self.paused.discard(number)
+        self.happened[self.rng.choice(self.faults)()] += 1
+
+    def signal(self, number: int, what: signal.Signals) -> None:
+        worker = self.workers[number]
+        if worker is not None and worker.poll() is None:
+            worker.send_signal(what)
+
+    def kill(self) -> str:
+        self.signal(self.rng.randrange(len(self.workers)), signal.SIGKILL)
+        return "kills"
+
+    def pause(self) -> str:
+        number = self.rng.randrange(len(self.workers))
+        self.signal(number, signal.SIGSTOP)
+        self.paused.add(number)
+        return "pauses"
+
+    def cut_shard(self) -> str:
+        return self.damage(self.cache, "*/*.*", lambda raw: raw[: len(raw) // 2], "files of the cache cut short")
+
+    def flip_shard(self) -> str:
+        def flip(raw: bytes) -> bytes:
+            at = self.rng.randrange(len(raw))
+            return raw[:at] + bytes([raw[at] ^ 0x10]) + raw[at + 1 :]
+
+        return self.damage(self.cache, "*/*.safetensors", flip, "shards with another bit")
+
+    def drop_shard(self) -> str:
+        return self.damage(self.cache, "*/*.*", None, "files of the cache deleted")
+
+    def cut_record(self) -> str:
+        return self.damage(self.store, "records/*.json", lambda raw: raw[: len(raw) // 3], "records cut short")
+
+    def litter(self) -> str:
+        (self.store / "records").mkdir(parents=True, exist_ok=True)
+        (self.store / "records" / f"stranger{self.rng.randrange(9)}.json").write_text("{")
+        return "strangers' files"
+
+    def damage(self, root: Path, pattern: str, spoil: Callable[[bytes], bytes] | None, what: str) -> str:
+        """Spoils a file that lies there; what is being written at the time is not touched."""
+        files = sorted(root.glob(pattern))
+        if not files:
+            return "nothing to spoil"
+        file = self.rng.choice(files)
+        try:
+            if spoil is None:
+                file.unlink()
+            elif raw := file.read_bytes():
+                file.write_bytes(spoil(raw))
+        except FileNotFoundError:  # another process was faster
+            return "nothing to spoil"
+        return what
+
+    def stop(self) -> None:
+        for number, worker in enumerate(self.workers):
+            self.signal(number, signal.SIGKILL)
+            if worker is not None:
+                worker.wait()
+
+
+def single() -> dict[str, str]:
+    """Many processes on few cores: a thread each."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def answers(store: Path) -> tuple[dict[str, Any], list[str]]:
+    """What each record says, without times and places, and what cannot be read."""
+
+    def said(r: Record) -> Any:
+        return [None if a is None else a.to_json() for a in (r.test, r.untuned, r.dev)], r.trials, r.chosen, r.status
+
+    opened = Store(store)
+    return {r.key: said(r) for r in opened.records()}, [str(told) for told in opened.unreadable]
+
+
+def soak(folder: Path, minutes: float, processes: int, seed: int, every: float) -> int:
+    """0 where nothing was lost, torn or wrong."""
+    alone = command(folder, folder / "peace", folder / "peace-cache", SIZES, list(range(SEEDS)))
+    subprocess.run(
+        alone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=single(), timeout=PATIENCE
+    )
+    expected, _ = answers(folder / "peace")
+    trial, until = Soak(folder, processes, seed), time.monotonic() + 60 * minutes
+    try:
+        while time.monotonic() < until:
+            trial.look()
+            time.sleep(trial.rng.uniform(0.2, 1.8) * every)
+            trial.strike()
+    finally:
+        trial.stop()
+    for stranger in (folder / "store" / "records").glob("stranger*"):
+        stranger.unlink()
+    last = command(folder, trial.store, trial.cache, SIZES, list(range(SEEDS)))
+    done = subprocess.run(last, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
+    found, torn = answers(trial.store)
+    check = [sys.executable, "-m", "runners.cli", "store", "check", str(trial.store)]
+    checked = subprocess.run(check, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
+    wrong = sorted(k for k in expected.keys() & found.keys() if expected[k] != found[k])
+    print(f"{minutes:g} minutes, {processes} processes, {len(expected)} cells; what befell them: "
+          + ", ".join(f"{n} {what}" for what, n in sorted(trial.happened.items())))  # fmt: skip
+    lost = len(expected.keys() - found.keys())
+    print(f"lost {lost}, torn {len(torn)}, wrong {len(wrong)}, commands that broke {len(trial.failed)}")
+    print(checked.stdout.strip().splitlines()[-1] if checked.stdout.strip() else checked.stderr)
+    for text in [*trial.failed[:2], *torn[:5], *wrong[:5], *([done.stderr[-1500:]] if done.returncode else [])]:
+        print(text)
+    return int(bool(lost or torn or wrong or trial.failed or done.returncode))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--processes", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between two faults, on average")
+    told = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        return soak(Path(folder), told.minutes, told.processes, told.seed, told.every)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
