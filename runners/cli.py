@@ -40,7 +40,7 @@ COMMANDS = {
     "train-sae": "sparse autoencoders (or PCA, ICA) of a model's sites: harvest, train, evaluate, describe",
     "evaluate-sae": "variance explained, L0, dead latents, cross-entropy recovered of any dictionary",
     "list": "what there is: list tasks | contenders | models | regimes | budgets | experiments",
-    "store": "store pack SOURCE TARGET: a store's records in few files, to publish or to go on from",
+    "store": "store pack | check | merge | prune: look after folders of records",
     "fetch": "download the assets, once, before anything needs them",
 }
 
