@@ -297,7 +297,7 @@ def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
         (["figures", "margins.task=nan"], "are no margins; give margins.task and margins.suite, above 0"),
         (["leaderboard", "nonsense"], "is no override"),
         (["figures", f"store={tmp_path / 'none'}"], "There is no folder"),
-        (["nonsense"], "the commands are: run, leaderboard"),
+        (["nonsense"], "the commands are: run, plan, leaderboard"),
     ):
         assert cli.main(words) == 1
         captured = capsys.readouterr()
