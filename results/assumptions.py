@@ -65,6 +65,7 @@ class Across:
     """A question that takes two boards, and the number that answers it with its interval."""
 
     question: str
+    where: str  # the model and the half that the boards share
     gap: tuple[float, float, float]  # mean, low, high
     words: tuple[str, str]  # of a number above 0, and of one below
 
@@ -85,6 +86,10 @@ def across(tables: Sequence[Table]) -> list[Across]:
         elif {one.board.track, two.board.track} == {"detect", "steer"}:
             found += _in_both(*sorted((one, two), key=lambda t: t.board.track))
     return found
+
+
+def _where(table: Table) -> str:
+    return f"{table.board.model}, {table.board.half}"
 
 
 def _labels(table: Table) -> int:
@@ -108,7 +113,7 @@ def _with_labels(few: Table, many: Table) -> list[Across]:
         gap = difference(wide, narrow, families)
         if gap is not None:
             question = f"Do {sizes[1]} labels for {sizes[0]} bring {name} nearer to {probe}?"
-            found.append(Across(question, gap, ("nearer", "farther")))
+            found.append(Across(question, _where(many), gap, ("nearer", "farther")))
     return found
 
 
@@ -126,7 +131,8 @@ def _in_both(detect: Table, steer: Table) -> list[Across]:
             rho = float(spearmanr(*([s[c] for c in concepts] for s in scores)).statistic)
             question = f"Do concepts of {task} that {name} detects well get steered well by it ({len(concepts)})?"
             if np.isfinite(rho):
-                found.append(Across(question, _fisher(rho, len(concepts)), ("they do", "the contrary")))
+                fisher = _fisher(rho, len(concepts))
+                found.append(Across(question, _where(steer), fisher, ("they do", "the contrary")))
     return found
 
 

@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from results import samples
-from results.assumptions import HOW, assumptions
+from results.assumptions import ACROSS, HOW, across, assumptions
 from results.charts import Line, Point, frontier, lines, scatter, steps
 from results.measures import BESIDE, TITLES
 from results.quiver import Quiver, quivers
@@ -47,11 +47,12 @@ def html(tables: Sequence[Table], versus: str | None = None, command: str = COMM
         lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"signed": _signed, "value": _value, "count": _count, "slug": _slug, "minus": _minus}
-    names = _distinct([_slug(" ".join(_words(t))) for t in tables])
+    *names, joint = _distinct([*(_slug(" ".join(_words(t))) for t in tables), "across"])
     boards = [_board(t, name, versus or VERSUS[t.board.track]) for t, name in zip(tables, names, strict=True)]
     own = {name: Markup((_FILES / f"page.{name}").read_text()) for name in ("css", "js")}
     return environment.get_template("page.html").render(
-        boards=boards, words=WORDS, glyphs=GLYPHS, command=command, **own
+        boards=boards, words=WORDS, glyphs=GLYPHS, command=command, across=across(tables), joint=joint,
+        about_across=f"{ACROSS} {HOW}", **own,
     )  # fmt: skip
 
 

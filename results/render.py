@@ -301,7 +301,7 @@ def _across(tables: Sequence[Table]) -> list[str]:
     found = across(tables)
     if not found:
         return []
-    rows = [["assumption", "change", "it is"], *([a.question, _gap(a.gap), a.told] for a in found)]
+    rows = [["assumption", "on", "change", "it is"], *([a.question, a.where, _gap(a.gap), a.told] for a in found)]
     return ["\n".join(["## Across the boards", "", f"{ACROSS} {HOW}", "", *_aligned(rows)])]
 
 

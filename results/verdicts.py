@@ -307,12 +307,16 @@ def _reading(method: str, found: Sequence[Verdict]) -> str:
         if n
     ]
     text = f"{method}: {', '.join(told)} in {len(mine)} task{'s' * (len(mine) != 1)}"
-    whole = next((v for v in found if v.method == method and v.task == ALL), None)
-    if whole is None or whole.gap is None:
+    whole = next((v for v in found if v.method == method and v.task == ALL), mine[0] if len(mine) == 1 else None)
+    if whole is None:
         return f"{text}."
+    where = "over all of them" if whole.task == ALL else "there"
+    if whole.gap is None:
+        return f"{text}; {where} it is laid beside nothing ({whole.note})."
     e = whole.gap
-    gap = f"{e.value:+.3f} [{e.low:+.3f}, {e.high:+.3f}]"
-    return f"{text}; over all of them it {_phrase(whole.word, e).format(whole.opponent)} ({gap})."
+    interval = f" [{e.low:+.3f}, {e.high:+.3f}]" if e.low is not None and e.high is not None else ""
+    why = f"; {whole.note}" if whole.note else ""
+    return f"{text}; {where} it {_phrase(whole.word, e).format(whole.opponent)} ({e.value:+.3f}{interval}{why})."
 
 
 def _phrase(word: str, gap: Estimate) -> str:
@@ -326,5 +330,6 @@ def _phrase(word: str, gap: Estimate) -> str:
         TIES: "ties with {}",
         LOSES: "loses against {}",
         INCONCLUSIVE: "is not told apart from {}",
+        TOO_FEW: "is not judged beside {}",
         VOID: "is void (above every baseline, but not shown to stand above its control), beside {}",
     }[word]

@@ -62,8 +62,10 @@ def test_labels_that_close_a_gap_are_told_across_boards() -> None:
     assert shrinks[0] is not None and shrinks[1] is not None
     assert told.gap[0] == pytest.approx(shrinks[0][0] - shrinks[1][0])
     assert told.told == "nearer"
-    text = render.as_markdown([many, few])
-    assert "## Across the boards" in text and told.question in text
+    for text in (render.as_markdown([many, few]), page.html([many, few]).replace("\u2212", "-")):
+        assert "Across the boards</h2>" in text or "## Across the boards" in text
+        assert told.question in text and told.where in text and f"{told.gap[0]:+.3f}" in text
+    assert 'id="across"' not in page.html([many])
     assert across([many]) == [] == across([few, few])
     assert "Across the boards" not in render.as_markdown([many])
 

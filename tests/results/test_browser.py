@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from results import leaderboard, publish
-from results.page import _slug
+from results.page import _slug, html
 from results.store import Store
+from tests.results.test_assumptions import with_labels
 from tests.results.test_page import HOSTILE, hostile
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -91,8 +92,22 @@ def test_tabs_answer_to_the_arrow_keys(page: Page, written: Path) -> None:
     page.get_by_role("tab", selected=True).focus()
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("tab", selected=True).inner_text().startswith("steer")
+    page.keyboard.press("End")
     page.keyboard.press("ArrowRight")
     assert page.get_by_role("tab", selected=True).inner_text().startswith("detect")
+
+
+def test_what_several_boards_say_has_a_tab_of_its_own(page: Page, tmp_path: Path) -> None:
+    few, many = (with_labels(n, {"linear_probe": 2.0, "bag_of_words": w}) for n, w in ((16, 0.1), (512, 1.8)))
+    (tmp_path / "page.html").write_text(html([many, few]))
+    page.goto((tmp_path / "page.html").as_uri())
+    page.get_by_role("tab", name="across").click()
+    page.wait_for_selector("#across.shown")  # a change of the hash comes after the click
+    assert page.locator(".board.shown h2").inner_text() == "Across the boards"
+    page.locator(".board.shown th button").first.click()
+    assert page.locator(".board.shown tbody tr").count() == 1
+    page.goto((tmp_path / "page.html").as_uri() + "#across")
+    assert page.locator(".board.shown").count() == 1
 
 
 def test_a_click_sorts_and_another_turns_it_round(page: Page, written: Path) -> None:
@@ -231,5 +246,5 @@ def test_without_scripts_every_board_is_there(browser: Browser, written: Path) -
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
     opened.goto(written.as_uri())
-    assert opened.locator(".board:visible").count() == 2
+    assert opened.locator(".board:visible").count() == 3  # two boards, and what they say together
     context.close()

@@ -18,7 +18,7 @@ from results.stats import Estimate
 from results.store import Store
 from results.surest import first_cell, surest
 from results.table import Table
-from results.verdicts import WORDS, Verdict
+from results.verdicts import WORDS, Verdict, verdicts
 from runners.leaderboard import said
 from tests.results.test_leaderboard import records
 from tests.results.test_quiver import board
@@ -177,6 +177,10 @@ def test_boards_of_one_task_have_sentences_and_they_are_in_sight() -> None:
     tags = Tags(page.html([table]))
     items = [text for tag, text in tags.within if tag == "li" and text.startswith("sae: ")]
     assert len(items) == 1 and "in 1 task" in items[0]
+    (told,) = [v for v in verdicts(table) if v.method == "sae"]
+    assert told.gap is not None and told.opponent is not None and told.note
+    assert f"beside {told.opponent} ({told.gap.value:+.3f}".replace("-", "\u2212") in items[0]
+    assert told.note in items[0]
     text = page.html([table])
     assert text.count("<details", 0, text.index("sae: ")) == text.count("</details>", 0, text.index("sae: "))
 
