@@ -55,7 +55,7 @@ def _column(folder: Path, scratch: Path, texts: int, contenders: int, seeds: int
     made = dataclasses.replace(made, contenders=many)
     cache, store = CacheConfig(dir=str(scratch / f"cache{task}")), Store(scratch / "store")
     column.load_reader(made.model, tuple(made.dictionaries.items()), cache.dir, cache.max_gb)
-    keys = list(made.cells())
+    keys = list(made.cells)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
         _, taken = timed(lambda: column.run(made, keys, store, cache, replace=False))
     failed = [record.error for record in store.records() if record.status != "ok"]

@@ -48,7 +48,7 @@ def write(folder: Path) -> None:
     store, ours = Store(folder / "runs"), {}
     for name in SETS:
         made = run.make(composed("run", ["experiment=sae_probes_compat", f"task.set={name}"]))
-        (key,) = made.cells()
+        (key,) = made.cells
         column.run(made, [key], store, CacheConfig(), replace=True)
         record = store.load(key)
         if record is None or not isinstance(record.test, Answers):

@@ -49,7 +49,7 @@ def column_of(folder: Path, cells: int, store: Path) -> Taken:
     made = run.make(composed("run", asked(folder, cells, store)))
     cache = CacheConfig(dir=str(folder / "cache"))
     column.load_reader(made.model, tuple(made.dictionaries.items()), cache.dir, cache.max_gb)
-    keys = list(made.cells())
+    keys = list(made.cells)
     if len(keys) != cells:
         raise SystemExit(f"{len(keys)} cells where {cells} were asked for.")
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -49,7 +49,7 @@ def _refuse(constant: str) -> Any:
 
 def key(cell: Cell) -> str:
     """The cell's identity: sha256 of its canonical JSON and KEY_VERSION."""
-    return hashlib.sha256(canonical({"KEY_VERSION": KEY_VERSION, **asdict(cell)}).encode()).hexdigest()
+    return hashlib.sha256(canonical({"KEY_VERSION": KEY_VERSION, **vars(cell)}).encode()).hexdigest()
 
 
 def canonical(value: Any) -> str:
@@ -85,7 +85,7 @@ class Answers:
             "id": list(self.id),
             "group": self.group.tolist(),
             "truth": self.truth.tolist(),
-            "score": [[[_short(x) for x in row] for row in draw] for draw in self.score.tolist()],
+            "score": _short(self.score),
             "fold": None if self.fold is None else self.fold.tolist(),
             "stratum": None if self.stratum is None else list(self.stratum),
         }
@@ -168,7 +168,9 @@ class Steered:
             "group": self.group.tolist(),
             "prompt": list(self.prompt),
             "answer": list(self.answer),
-            "score": {name: [_known(x) for x in values.tolist()] for name, values in self.score.items()},
+            "score": {
+                name: [None if np.isnan(x) else x for x in _short(values)] for name, values in self.score.items()
+            },
         }
 
     @classmethod
@@ -221,7 +223,7 @@ class Record:
 
     def to_json(self) -> str:
         raw: dict[str, Any] = {f: getattr(self, f) for f in self.__dataclass_fields__}
-        raw["cell"] = asdict(self.cell)
+        raw["cell"] = dict(vars(self.cell))
         for name in ("test", "untuned", "dev"):
             raw[name] = None if raw[name] is None else raw[name].to_json()
         return json.dumps(raw, sort_keys=True, allow_nan=False)
@@ -246,10 +248,7 @@ class Record:
         return float(np.mean(known)) if known else None
 
 
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else _short(value)
-
-
-def _short(value: float) -> float:
-    """Seven significant digits: what a float32 holds."""
-    return float(f"{value:.7g}")
+def _short(values: np.ndarray) -> Any:
+    """Nested lists of the values with seven significant digits: what a float32 holds."""
+    words = ("%.7g " * values.size % tuple(values.ravel().tolist())).split()  # at once, since records hold thousands
+    return np.array(words, dtype=float).reshape(values.shape).tolist()

@@ -56,7 +56,8 @@ class Column:
     dictionaries: Mapping[str, str] = field(default_factory=dict)
     judge: Judge | None = None  # of what steered models say
 
-    def cells(self) -> dict[str, tuple[Cell, Contender]]:
+    @functools.cached_property
+    def cells(self) -> Mapping[str, tuple[Cell, Contender]]:
         """Every cell by key, seeds outermost."""
         made = {}
         known = Dictionaries(self.dictionaries)
@@ -77,16 +78,16 @@ class Column:
         return made
 
 
-def missing(store: Store, keys: Sequence[str], resume: str) -> list[str]:
-    """The keys that this policy runs."""
+def missing(found: Mapping[str, Status | None], resume: str) -> list[str]:
+    """The keys that this policy runs, of those whose status in the store was `found`."""
     if resume not in RESUME:
         raise FairfightError(f"Unknown resume={resume!r}; choose one of {', '.join(RESUME)}.")
     if resume == "never":
         return []
     if resume == "always":
-        return list(keys)
+        return list(found)
     done: tuple[Status, ...] = ("ok", "over_budget") if resume == "failed" else ("ok", "over_budget", "failed")
-    return [k for k in keys if store.status(k) not in done]
+    return [k for k, status in found.items() if status not in done]
 
 
 def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *, replace: bool) -> None:
@@ -94,7 +95,7 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
 
     `replace` puts a record in the place of an earlier one.
     """
-    cells = column.cells()
+    cells = column.cells
     name = column.task.meta.name
     try:
         reader = load_reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb)

@@ -104,7 +104,7 @@ class Estimate:
 
 def estimate(made: Column, todo: Sequence[str], past: Past) -> Estimate:
     """Of the cells of a column that are to be run."""
-    cells = made.cells()
+    cells = made.cells
     tokens = seconds = mib = 0.0
     guessed, unknown = 0, []
     shared = 0.0
@@ -156,8 +156,9 @@ def command(words: list[str]) -> int:
     for frame in frames:
         try:
             made = run.make(frame)
-            keys = list(made.cells())
-            estimates.append(estimate(made, column.missing(Store(frame["store"]), keys, frame["resume"]), past))
+            store = Store(frame["store"])
+            found = {k: store.status(k) for k in made.cells}
+            estimates.append(estimate(made, column.missing(found, frame["resume"]), past))
         except FairfightError as error:
             print(f"{frame['task'].get('_target_', '')}: {error}")
     print("\n".join(_table(estimates)))

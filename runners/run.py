@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,11 @@ def job(frame: dict[str, Any]) -> None:
     store = Store(frame["store"])
     made = make(frame)
     build.refuse_put_aside(HydraConfig.get().overrides.task, made.task.meta.track)
-    keys = list(made.cells())
-    note(str(store.root), keys, None)
-    todo = column.missing(store, keys, frame["resume"])
+    keys = list(made.cells)
+    found = {k: store.status(k) for k in keys}
+    todo = column.missing(found, frame["resume"])
+    done = [k for k in keys if found[k] == "ok" and k not in set(todo)]
+    note(str(store.root), keys, None, done)
     if todo:
         planned = plan.estimate(made, todo, plan.recall([store.root]))
         LOG.info("%s", planned.told())
@@ -142,14 +144,14 @@ def exit_code(invocation: Path) -> int:
     """0 if every cell of every job of the invocation is in its store and ok, else 1; says what is not."""
     bad: list[str] = []
     broken = False
-    cells: dict[tuple[str, str], None] = {}
+    cells: dict[tuple[str, str], bool] = {}  # whether it was found done, and left alone
     notes = sorted(invocation.glob("*.json"))
     for file in notes:
         note = json.loads(file.read_text())
-        cells |= dict.fromkeys((note["store"], k) for k in note["keys"])
+        cells |= {(note["store"], k): k in note["done"] for k in note["keys"]}
         broken = broken or note["error"] is not None  # and was said when it happened
     stores = {root: Store(root) for root, _ in cells}
-    for root, k in cells:
+    for root, k in (where for where, done in cells.items() if not done):
         try:
             if stores[root].status(k) == "ok":
                 continue
@@ -172,8 +174,10 @@ def exit_code(invocation: Path) -> int:
     return 1 if bad or broken else 0
 
 
-def note(store: str, keys: list[str], error: str | None) -> None:
-    """Leaves word of what this job is to run; the exit code is decided from these notes and the store."""
+def note(store: str, keys: list[str], error: str | None, done: Sequence[str] = ()) -> None:
+    """Leaves word of what this job is to run and what it found `done`; the exit code is decided from these notes and
+    the store."""
     folder = Path(os.environ.get(INVOCATION) or begin())
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps({"store": store, "keys": keys, "error": error}))
+    word = {"store": store, "keys": keys, "error": error, "done": list(done)}
+    (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(word))

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from results.record import canonical
 
@@ -26,6 +25,12 @@ def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -
     default = {name: params[name] for name in names}
     settings, seen = [default], {canonical(default)}
     size = math.prod(len(grid[name]) for name in names)
+    inside = all(canonical(params[name]) in map(canonical, grid[name]) for name in names)
+    most = min(count, size + (not inside))  # beyond, there is nothing to find
+    if most == 1:
+        return settings
+    from scipy.stats import qmc  # takes a second, and most grids are looked at without it
+
     points = qmc.Halton(d=max(len(names), 1), rng=np.random.default_rng(0)).random(64 * count)
     candidates: Any = (
         {name: grid[name][int(x * len(grid[name]))] for name, x in zip(names, point, strict=False)} for point in points
@@ -33,8 +38,6 @@ def draw(params: Mapping[str, Any], grid: Mapping[str, list[Any]], count: int) -
     if size <= 4 * count:  # a small grid is exhausted rather than sampled with gaps
         everything = (dict(zip(names, c, strict=True)) for c in itertools.product(*map(grid.__getitem__, names)))
         candidates = itertools.chain(candidates, everything)
-    inside = all(canonical(params[name]) in map(canonical, grid[name]) for name in names)
-    most = min(count, size + (not inside))  # beyond, there is nothing to find
     for setting in candidates:
         if len(settings) >= most:
             break

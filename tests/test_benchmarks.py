@@ -151,7 +151,7 @@ def test_a_part_of_the_pipeline_keeps_the_split_in_order() -> None:
 
 def test_a_sweep_is_as_many_cells_as_asked(tmp_path: Path) -> None:
     made = run.make(composed("run", sweep.asked(tmp_path, 60, tmp_path / "store")))
-    assert len(made.cells()) == 60 and len(made.seeds) == 20 and len(made.contenders) == 3
+    assert len(made.cells) == 60 and len(made.seeds) == 20 and len(made.contenders) == 3
     sweep.column_of(tmp_path, 1, tmp_path / "store")
     (record,) = Store(tmp_path / "store").records()
     assert record.status == "ok" and record.cell.contender["name"] == "majority"

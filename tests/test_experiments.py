@@ -57,8 +57,8 @@ def test_every_job_composes(experiment: str, tmp_path: Path) -> None:
         }.get(experiment, [])
         frame: dict[str, Any] = composed("run", [f"experiment={experiment}", *job, *needed])
         made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
-        keys |= set(made.cells())
-        assert len(made.cells()) == len(frame["seeds"]) * len(frame["contender"])
+        keys |= set(made.cells)
+        assert len(made.cells) == len(frame["seeds"]) * len(frame["contender"])
     assert len(keys) == sum(
         len(frame["seeds"]) * len(frame["contender"]) for _ in {tuple(j) for j in every[:3] + every[-1:]}
     )
@@ -110,7 +110,7 @@ def test_what_an_experiment_sets_for_those_that_a_run_leaves_out_is_left_out(tmp
     path = f"task.path={write(tmp_path / 'toy')}"
     frame = composed("run", ["experiment=axbench_steer", "contender=[no_intervention,loreft]", path])
     made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
-    assert {contender.name for _, contender in made.cells().values()} == {"no_intervention", "loreft"}
+    assert {contender.name for _, contender in made.cells.values()} == {"no_intervention", "loreft"}
 
 
 def test_axbench_s_protocol_tries_its_fourteen_factors(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def cells(*overrides: str) -> dict[str, str]:
     """Contender -> key of seed 0, as `fairfight run` would compute it."""
     frame: dict[str, Any] = composed("run", ["experiment=quickstart", "task=sst2", *overrides])
     made = run.make(OmegaConf.to_container(OmegaConf.create(frame)))  # type: ignore[arg-type]
-    return {c.contender["name"]: k for k, (c, _) in made.cells().items() if c.seed == 0}
+    return {c.contender["name"]: k for k, (c, _) in made.cells.items() if c.seed == 0}
 
 
 def test_golden_keys() -> None:
