@@ -23,14 +23,12 @@ from typing import Any
 import numpy as np
 
 from results.record import Answers, Cell, Record, Rows, Steered, parsed
-from results.soundness import difference
+from results.soundness import MADE_OF, SHARED, difference
 
 VERSION = 2
 MOST = 2**30  # bytes that a pack may unfold to; the largest published one has 9 million
 MOST_TEXT = 2**28  # of these, bytes of one text: parsing it takes ten times as many
 _KINDS = ("test", "untuned", "dev")
-_SHARED = ("about", "provenance", "cleaning")  # facts that many records have in common
-_MADE_OF = ("task", "contender", "model", "regime", "budget", "judge", "contents")  # a cell's own
 
 
 def write(records: Sequence[Record], path: Path) -> None:
@@ -99,7 +97,7 @@ def spendings(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             head = _read(archive, "notes")
         shared = [parsed(text) for text in head.get("shared", ())]
         for note in head["records"]:
-            made = {n: shared[note["cell"][n]] for n in _MADE_OF} if head["version"] == VERSION else {}
+            made = {n: shared[note["cell"][n]] for n in MADE_OF} if head["version"] == VERSION else {}
             yield note["cell"] | made, note["spent"]
     except Exception:  # a foreign file may be anything
         return
@@ -135,8 +133,8 @@ class _Writer:
     def note(self, record: Record) -> dict[str, Any]:
         note = {f: getattr(record, f) for f in record.__dataclass_fields__ if f not in _KINDS}
         note["cell"] = {f: getattr(record.cell, f) for f in record.cell.__dataclass_fields__}
-        note |= {name: self._share(note[name]) for name in _SHARED}
-        note["cell"] |= {name: self._share(note["cell"][name]) for name in _MADE_OF}
+        note |= {name: self._share(note[name]) for name in SHARED}
+        note["cell"] |= {name: self._share(note["cell"][name]) for name in MADE_OF}
         for kind in _KINDS:
             answers: Rows | None = getattr(record, kind)
             note[kind] = None if answers is None else self._put(f"{record.key[:16]}.{kind}", answers)
@@ -179,8 +177,8 @@ class _Reader:
 
     def record(self, note: dict[str, Any]) -> Record:
         if self.shared is not None:
-            note |= {name: self.shared[note[name]] for name in _SHARED}
-            note["cell"] |= {name: self.shared[note["cell"][name]] for name in _MADE_OF}
+            note |= {name: self.shared[note[name]] for name in SHARED}
+            note["cell"] |= {name: self.shared[note["cell"][name]] for name in MADE_OF}
         for kind in _KINDS:
             note[kind] = None if note[kind] is None else self.rows(note[kind])
         note["cell"] = Cell(**note["cell"])

@@ -27,7 +27,8 @@ DEEPEST = 17  # mappings and lists within each other
 LONGEST = 300  # characters of a name
 LARGEST = 1e30  # of a number: its square is one too, also in the sums of many
 ROUNDED = 2e-6  # relative: a pack holds single precision, a file seven digits
-_SHARED = ("about", "provenance", "cleaning")  # what records of a pack have as one object
+SHARED = ("about", "provenance", "cleaning")  # what records of a pack have as one object
+MADE_OF = ("task", "contender", "model", "regime", "budget", "judge", "contents")  # of a cell, likewise
 _OWN = ("key", "status", "error", "trials", "chosen", "side_effects", "spent")
 _NESTS = frozenset({dict, list, tuple})
 _KEY = re.compile(r"[0-9A-Za-z_-]{1,100}")
@@ -60,16 +61,13 @@ class Inspector:
         try:
             _need(is_key(record.key), "its key is none")
             _need(record.status in STATUSES, "its status is none")
-            for name in _SHARED:
-                self._once(_look_at_leaf, name, getattr(record, name))
-            for field in fields(Cell):
-                self._once(_look_at_leaf, f"cell.{field.name}", getattr(cell, field.name))
+            self._once(_look_at_leaf, "provenance", record.provenance)
+            self._once(_look_at_leaf, "cleaning", record.cleaning)
             if not _is_plain([getattr(record, name) for name in _OWN]):
                 for name in _OWN:
                     _look_at_leaf(name, getattr(record, name))
             _look_at_scalars(cell)
-            self._once(_look_at_cell, cell.task, cell.contender, cell.model, cell.regime, cell.budget, cell.judge,
-                       cell.contents)  # fmt: skip
+            self._once(_look_at_cell, *(getattr(cell, name) for name in MADE_OF))
             self._once(_look_at_about, record.about)
             _look_at_facts(record)
             _look_at_trials(record)
@@ -158,7 +156,9 @@ def _look_at_scalars(cell: Cell) -> None:
 
 
 def _look_at_cell(task: Any, contender: Any, model: Any, regime: Any, budget: Any, judge: Any, contents: Any) -> None:
-    """The mappings of a cell."""
+    """The mappings of a cell, in the order of MADE_OF."""
+    for name, value in zip(MADE_OF, (task, contender, model, regime, budget, judge, contents), strict=True):
+        _look_at_leaf(f"cell.{name}", value)
     for name, value in (("task", task), ("contender", contender), ("regime", regime), ("budget", budget)):
         part = _mapping(value, f"cell.{name}")
         _name(part.get("name"), f"cell.{name}.name")
@@ -175,6 +175,7 @@ def _look_at_cell(task: Any, contender: Any, model: Any, regime: Any, budget: An
 
 
 def _look_at_about(facts: Any) -> None:
+    _look_at_leaf("about", facts)
     about = _mapping(facts, "about")
     _name(about.get("task_family"), "about.task_family")
     _name(about.get("model"), "about.model")

@@ -235,6 +235,16 @@ def above(e: Estimate, margin: float = 0.0) -> float:
     return _beyond((e.value - margin) / e.variance**0.5, e.parts)
 
 
+def above_all(differences: Sequence[Estimate]) -> float:
+    """The largest of the p values of `above`: of standing above every one (intersection-union).
+
+    The tails of its variances' terms bound each p value, so that only those that may be the largest are solved for.
+    """
+    bounds = [_tails(e.value / e.variance**0.5, e.parts) if e.variance else (1.0, 1.0) for e in differences]
+    least = max(low for low, _ in bounds)
+    return max(above(e) for e, (_, high) in zip(differences, bounds, strict=True) if high >= least)
+
+
 def below(e: Estimate, margin: float = 0.0) -> float:
     """One-sided p value of the estimate lying below a margin."""
     return above(replace(e, value=-e.value), -margin)
@@ -242,7 +252,7 @@ def below(e: Estimate, margin: float = 0.0) -> float:
 
 def equivalent(e: Estimate, margin: float) -> float:
     """p value of a difference lying within +-margin: two one-sided tests (TOST, Schuirmann 1987)."""
-    return max(above(e, -margin), below(e, margin))
+    return above(replace(e, value=-abs(e.value)), -margin)  # the larger p value is that of the nearer side
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -307,12 +317,17 @@ def _beyond(t: float, terms: Sequence[tuple[float, float]]) -> float:
     would be too many far out, where Holm's first steps test."""
     if t < 0:
         return 1 - _beyond(-t, terms)
-    own = [float(special.stdtr(f, -t)) for v, f in terms if v > 0 and f > 0]
-    least, most = min(own), max(own)
+    least, most = _tails(t, terms)
     if most - least <= 1e-12 * most or least < 1e-300:
         return most
     edges = np.log(least) - 1e-6, np.log(most) + 1e-6  # rounding must not put the root outside
     return float(np.exp(brentq(lambda p: _quantile(float(np.exp(p)), terms) - t, *edges, xtol=1e-7)))
+
+
+def _tails(t: float, terms: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The least and the largest of the terms' own p values of t, which that of all of them lies between."""
+    own = [float(special.stdtr(f, -t)) for v, f in terms if v > 0 and f > 0]
+    return min(own), max(own)
 
 
 def _freedom(effective: float, groups: int) -> float:

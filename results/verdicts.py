@@ -39,6 +39,7 @@ from results.stats import (
     FEWEST_TO_TIE,
     Estimate,
     above,
+    above_all,
     below,
     by_family,
     detectable,
@@ -211,7 +212,7 @@ def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Co
 
 def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str, lacking: str) -> list[Verdict]:
     """One word each, the methods' p values adjusted for each other. few: of what there are too few; lacking: floors."""
-    better = holm([max(map(above, c.gaps.values())) for c in compared])
+    better = holm([above_all(list(c.gaps.values())) for c in compared])
     worse = holm([below(c.gaps[c.opponent]) for c in compared])
     first = ALPHA / max(len(compared), 1)  # the level of Holm's first step
     found = []

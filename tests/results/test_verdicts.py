@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import ttost_paired
 
-from results import leaderboard, ranking, render
+from results import leaderboard, ranking, render, stats
 from results.record import Answers
 from results.stats import (
     FEWEST_EFFECTIVE,
@@ -23,6 +23,7 @@ from results.stats import (
     Measured,
     _cochran,
     above,
+    above_all,
     below,
     clusters,
     detectable,
@@ -428,6 +429,24 @@ def test_p_values_go_by_cochran_at_their_own_tail() -> None:
     assert above(far) > 1.5 * above(replace(far, terms=()))  # at 95 % there seem to be more degrees of freedom
     alone = Estimate(0.1, None, None, 0.0013, 7.0, terms=((0.0013, 7.0), (0.0, 2.0)))
     assert above(alone) == pytest.approx(scipy.stats.t.sf(0.1 / 0.0013**0.5, 7))
+
+
+def test_the_largest_p_value_is_found_without_solving_for_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, solved = np.random.default_rng(5), []
+    made = []
+    for _ in range(200):
+        a, b = rng.gamma(2, 0.0005, 2)
+        terms = ((a, rng.uniform(5, 900)), (b, float(rng.integers(1, 5))))
+        made.append(Estimate(rng.normal(0.05, 0.08), None, None, a + b, 9.0, terms=terms))
+    made.append(Estimate(0.3, None, None, None, np.inf))  # without a variance nothing is told
+    monkeypatch.setattr(stats, "above", lambda e, margin=0.0: solved.append(e) or above(e, margin))  # type: ignore[func-returns-value]
+    for begin in range(0, 200, 10):
+        some = made[begin : begin + 10]
+        assert above_all(some) == max(map(above, some))
+    assert len(solved) < 100
+    assert above_all(made) == 1.0
+    for e in made[:50]:
+        assert equivalent(e, 0.02) == max(above(e, -0.02), below(e, 0.02))
 
 
 def test_methods_that_meet_nobody_say_why() -> None:

@@ -110,6 +110,25 @@ def test_launchers_compose_with_their_limits(name: str) -> None:
         assert found.n_jobs == 2
 
 
+def test_records_are_the_same_on_a_ray_cluster(base: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray forces an old cloudpickle: it needs an environment of its own")
+    words = [CHEAP, "seeds=[0,1]", "regime.labels=48,64"]
+    assert cli.main(["run", "-m", *elsewhere(base, tmp_path / "basic"), *words]) == 0
+    ray = str(Path(sys.executable).parent / "ray")
+    quiet = ["--num-cpus", "4", "--include-dashboard=false", "--disable-usage-stats"]
+    subprocess.run([ray, "start", "--head", *quiet], check=True)
+    try:
+        smaller = [f"hydra.launcher.ray.remote.{size}" for size in ("num_cpus=1", "memory=1000000000")]
+        process = start("launcher=ray_cluster", *smaller, *elsewhere(base, tmp_path / "ray"), *words)
+        _, told = process.communicate(timeout=600)
+        assert process.returncode == 0, told
+    finally:
+        subprocess.run([ray, "stop", "--force"], check=True)
+    whole, found = what(tmp_path / "basic"), what(tmp_path / "ray")
+    assert len(whole) == 12 and found.keys() == whole.keys()
+    assert not [key for key in whole if soak.apart(whole[key], found[key])]
+
+
 def test_ray_s_yaml_names_what_its_plugin_takes() -> None:
     """The plugin needs an old cloudpickle, and so an environment of its own; this is what its schema has."""
     node = yaml.safe_load((ROOT / "conf" / "launcher" / "ray_cluster.yaml").read_text())
@@ -117,6 +136,7 @@ def test_ray_s_yaml_names_what_its_plugin_takes() -> None:
     ray = node["hydra"]["launcher"]["ray"]
     assert set(ray) == {"init", "remote"}
     assert ray["remote"].keys() == {"num_cpus", "num_gpus", "memory", "max_retries"}
+    assert ray["init"]["object_store_memory"] is None  # a size, which the plugin else gives, joins no cluster
 
 
 def test_a_launcher_without_its_extra_is_told_in_a_sentence(base: list[str], capsys: Any) -> None:
