@@ -1,11 +1,12 @@
 # make quickstart: a virtual environment, the assets, the main job and its leaderboard
 # make test: everything that CI checks
+# make audit: known vulnerabilities of what constraints.txt pins, by PyPI's advisories
 # make bench: every benchmark, against the peers, as one table (docs/performance.md)
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: all install quickstart test lint bench soak clean
+.PHONY: all install quickstart test lint bench audit soak clean
 
 all install: $(STAMP)
 
@@ -31,6 +32,10 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+audit:
+	test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --disable-pip --no-deps -r constraints.txt
 
 soak: $(STAMP)
 	$(BIN)/python -m benchmarks.soak --minutes 30

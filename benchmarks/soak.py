@@ -2,30 +2,34 @@
 
 Several processes run overlapping columns of one sweep into one store, before one activation cache, on a tiny model.
 Every few seconds something befalls them: a process is killed (-9) or paused, a shard of the cache is cut short, gets
-another bit or is deleted, a record is cut short, a stranger's file lies in the store. What was killed starts anew. Then
-the sweep is run once more in peace, and its records are laid beside those of an uninterrupted sweep with a cache of its
-own: lost (no record), torn (cannot be read), wrong (other answers). Run: python -m benchmarks.soak --minutes 30
+another bit or is deleted, a record is cut short, a stranger's file lies in the store. What was killed starts anew. When
+every cell has been answered, and when time is up, the records are laid beside those of an uninterrupted sweep with a
+cache of its own: lost (was whole once, was not spoiled, is not there), torn (was not spoiled, cannot be read), wrong
+(other answers). Then the next round begins with nothing. The last round is run to its end in peace.
+Run: python -m benchmarks.soak --minutes 30
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import tiny
 from results.record import Record
-from results.store import Store
+from results.store import Store, StoreError, read
 
 CONTENDERS = "contender=[majority,bag_of_words,surface,linear_probe,diff_in_means,mass_mean,random_direction]"
 SIZES = (32, 48, 64, 96)  # labels: a column each
@@ -52,6 +56,9 @@ class Soak:
         self.paused: set[int] = set()
         self.happened: collections.Counter[str] = collections.Counter()
         self.failed: list[str] = []
+        self.seen: set[str] = set()  # keys whose records were whole once
+        self.spoiled: set[str] = set()  # and those that we cut short
+        self.bad: dict[str, list[str]] = {"lost": [], "torn": [], "wrong": []}
         self.faults: tuple[Callable[[], str], ...] = (
             self.kill, self.kill, self.kill, self.pause, self.cut_shard, self.flip_shard, self.drop_shard,
             self.cut_record, self.litter,
@@ -76,6 +83,36 @@ class Soak:
                 self.happened["commands"] += worker is not None and worker.returncode == 0
                 self.paused.discard(number)
                 self.start(number)
+
+    def note(self) -> None:
+        """Remembers which records are whole."""
+        for path in Store(self.store).files:
+            if path.stem not in self.seen:
+                with contextlib.suppress(StoreError, FileNotFoundError):  # a stranger's, or cut short by us
+                    read(path)
+                    self.seen.add(path.stem)
+
+    def assess(self, expected: Mapping[str, Record]) -> None:
+        """Stops everybody and looks at the store as it lies, before anybody runs a cell again."""
+        self.stop()
+        self.workers = [None] * len(self.workers)
+        self.paused.clear()
+        for stranger in (self.store / "records").glob("stranger*"):
+            stranger.unlink()
+        found, _ = answers(self.store)
+        files = {path.stem for path in Store(self.store).files}
+        self.bad["lost"] += sorted(self.seen - self.spoiled - files)
+        self.bad["torn"] += sorted(files - self.spoiled - found.keys())
+        self.bad["wrong"] += sorted(k for k in expected.keys() & found.keys() if apart(expected[k], found[k]))
+
+    def round(self, expected: Mapping[str, Record]) -> None:
+        """Ends a round in which every cell was answered, and begins the next one with nothing."""
+        self.assess(expected)
+        shutil.rmtree(self.store)
+        shutil.rmtree(self.cache, ignore_errors=True)
+        self.seen.clear()
+        self.spoiled.clear()
+        self.happened["rounds to the end"] += 1
 
     def strike(self) -> None:
         """Something happens."""
@@ -113,19 +150,31 @@ class Soak:
         return self.damage(self.cache, "*/*.*", None, "files of the cache deleted")
 
     def cut_record(self) -> str:
-        return self.damage(self.store, "records/*.json", lambda raw: raw[: len(raw) // 3], "records cut short")
+        def cut(raw: bytes) -> bytes:
+            return raw[: len(raw) // 3]
+
+        return self.damage(self.store, "records/*.json", cut, "records cut short", self.spoiled)
 
     def litter(self) -> str:
         (self.store / "records").mkdir(parents=True, exist_ok=True)
         (self.store / "records" / f"stranger{self.rng.randrange(9)}.json").write_text("{")
         return "strangers' files"
 
-    def damage(self, root: Path, pattern: str, spoil: Callable[[bytes], bytes] | None, what: str) -> str:
-        """Spoils a file that lies there; what is being written at the time is not touched."""
+    def damage(
+        self,
+        root: Path,
+        pattern: str,
+        spoil: Callable[[bytes], bytes] | None,
+        what: str,
+        names: set[str] | None = None,
+    ) -> str:
+        """Spoils a file that lies there, and puts its name among `names`; what is being written is not touched."""
         files = sorted(root.glob(pattern))
         if not files:
             return "nothing to spoil"
         file = self.rng.choice(files)
+        if names is not None:
+            names.add(file.stem)
         try:
             if spoil is None:
                 file.unlink()
@@ -188,22 +237,32 @@ def soak(
             trial.look()
             time.sleep(trial.rng.uniform(0.2, 1.8) * every)
             trial.strike()
+            trial.note()
+            if expected.keys() <= trial.seen:
+                trial.round(expected)
     finally:
         trial.stop()
-    for stranger in (folder / "store" / "records").glob("stranger*"):
-        stranger.unlink()
+    trial.assess(expected)
     last = command(folder, trial.store, trial.cache, sizes, list(range(seeds)))
     done = subprocess.run(last, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
     found, torn = answers(trial.store)
     check = [sys.executable, "-m", "runners.cli", "store", "check", str(trial.store)]
     checked = subprocess.run(check, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
-    wrong = sorted(k for k in expected.keys() & found.keys() if apart(expected[k], found[k]))
+    lost, wrong = (sorted(trial.bad[what]) for what in ("lost", "wrong"))
+    lost += sorted(expected.keys() - found.keys())
+    torn += trial.bad["torn"]
+    wrong += sorted(k for k in expected.keys() & found.keys() if apart(expected[k], found[k]))
     print(f"{minutes:g} minutes, {processes} processes, {len(expected)} cells; what befell them: "
           + ", ".join(f"{n} {what}" for what, n in sorted(trial.happened.items())))  # fmt: skip
-    lost = len(expected.keys() - found.keys())
-    print(f"lost {lost}, torn {len(torn)}, wrong {len(wrong)}, commands that broke {len(trial.failed)}")
+    print(f"lost {len(lost)}, torn {len(torn)}, wrong {len(wrong)}, commands that broke {len(trial.failed)}")
     print(checked.stdout.strip().splitlines()[-1] if checked.stdout.strip() else checked.stderr)
-    for text in [*trial.failed[:2], *torn[:5], *wrong[:5], *([done.stderr[-1500:]] if done.returncode else [])]:
+    for text in [
+        *trial.failed[:2],
+        *lost[:5],
+        *torn[:5],
+        *wrong[:5],
+        *([done.stderr[-1500:]] if done.returncode else []),
+    ]:
         print(text)
     return int(bool(lost or torn or wrong or trial.failed or done.returncode))
 

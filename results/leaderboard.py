@@ -12,7 +12,7 @@ import numpy as np
 
 from results.measures import MAIN
 from results.naming import Names
-from results.record import Record, canonical
+from results.record import Record, canonical, key
 from results.scoring import on_task, over_all
 from results.stats import Measured
 from results.steering import judged
@@ -48,6 +48,8 @@ def _table(board: Board, records: list[Record], name: Names, margins: Margins) -
     cells: dict[tuple[str, str], list[Record]] = {}
     for r in records:
         cells.setdefault((name("task", r), name("contender", r)), []).append(r)
+    doubled: list[str] = []
+    cells = {where: _one_each(where, found, doubled) for where, found in cells.items()}
     done = {where: [r for r in found if r.status == "ok"] for where, found in sorted(cells.items())}
     # A task that nobody answered compares nobody; its failures are listed all the same.
     tasks = sorted({task for (task, _), found in done.items() if found})
@@ -88,13 +90,33 @@ def _table(board: Board, records: list[Record], name: Names, margins: Margins) -
             f"{name('task', r)} x {name('contender', r)}, seed {r.cell.seed} ({r.status}): {r.error}"
             for r in records
             if r.status != "ok"
-        ),
+        )
+        + tuple(doubled),
         cells=single,
         measured=measured,
         records={where: tuple(found) for where, found in sorted(cells.items())},
         known={t: told for t in tasks if (told := judged(by_task[t]))},
         curves={c: _curve([r for t in tasks for r in done.get((t, c), [])]) for c in contenders},
     )
+
+
+def _one_each(where: tuple[str, str], records: list[Record], doubled: list[str]) -> list[Record]:
+    """One record of each seed: where there are several, one whose key is that of its cell; `doubled` tells of it."""
+    seeds: dict[int, list[Record]] = {}
+    for r in records:
+        seeds.setdefault(r.cell.seed, []).append(r)
+    if len(seeds) == len(records):
+        return records
+    kept = []
+    for seed, found in seeds.items():
+        kept.append(found[0] if len(found) == 1 else min(found, key=lambda r: (key(r.cell) != r.key, r.key)))
+        if len(found) > 1:
+            task, contender = where
+            doubled.append(
+                f"{task} x {contender}, seed {seed}: {len(found)} records of this cell, of which one counts "
+                f"({kept[-1].key[:12]}); `fairfight store check` says which are wrong"
+            )
+    return kept
 
 
 def _curve(records: Sequence[Record]) -> tuple[tuple[float, float], ...]:

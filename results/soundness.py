@@ -91,7 +91,7 @@ class Inspector:
         _look_at_scores(kind, rows, len(rows.id))
 
     def _once(self, look: Callable[..., None], *things: Any) -> None:
-        key = (look, *(thing if isinstance(thing, (str, int)) else id(thing) for thing in things))
+        key = (look, *((type(t), t if isinstance(t, (str, int)) else id(t)) for t in things))
         if key not in self._sound:
             look(*things)
             self._sound[key] = things

@@ -6,6 +6,7 @@ tends to (the infinitesimal jackknife, Efron 1982): no resample, no noise of res
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -37,6 +38,12 @@ class Estimate:
     freedom: float  # degrees of freedom of that variance
     effective: float = np.inf  # groups that the value stands on, where it is one of groups
     terms: tuple[tuple[float, float], ...] = ()  # variances and their degrees of freedom, for Cochran's rule
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; 0 where there is none to go by."""
+        known = self.variance and math.isfinite(self.value) and math.isfinite(self.variance)
+        return self.variance**0.5 if self.variance and known else 0.0
 
     @property
     def parts(self) -> tuple[tuple[float, float], ...]:
@@ -230,9 +237,9 @@ def paired(one: Measured, two: Measured) -> Estimate | None:
 
 def above(e: Estimate, margin: float = 0.0) -> float:
     """One-sided p value of the estimate lying above a margin (t test); 1 where it has no variance to go by."""
-    if not e.variance:
+    if not e.error:
         return 1.0
-    return _beyond((e.value - margin) / e.variance**0.5, e.parts)
+    return _beyond((e.value - margin) / e.error, e.parts)
 
 
 def above_all(differences: Sequence[Estimate]) -> float:
@@ -240,7 +247,7 @@ def above_all(differences: Sequence[Estimate]) -> float:
 
     The tails of its variances' terms bound each p value, so that only those that may be the largest are solved for.
     """
-    bounds = [_tails(e.value / e.variance**0.5, e.parts) if e.variance else (1.0, 1.0) for e in differences]
+    bounds = [_tails(e.value / e.error, e.parts) if e.error else (1.0, 1.0) for e in differences]
     least = max(low for low, _ in bounds)
     return max(above(e) for e, (_, high) in zip(differences, bounds, strict=True) if high >= least)
 
@@ -266,20 +273,20 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def detectable(e: Estimate, alpha: float = (1 - LEVEL) / 2, power: float = 0.8) -> float | None:
     """The smallest true difference that a one-sided test at alpha would find with this power (noncentral t)."""
-    if not e.variance:
+    if not e.error:
         return None
     freedom = _cochran(e.parts, 1 - alpha)
     at = special.stdtrit(freedom, 1 - alpha)
     shift = at + special.ndtri(power) if freedom > MANY else special.nctdtrinc(freedom, 1 - power, at)
-    return float(shift * e.variance**0.5)
+    return float(shift * e.error)
 
 
 def power(e: Estimate, effect: float, alpha: float = (1 - LEVEL) / 2) -> float | None:
     """How often a one-sided test at alpha would find a true difference of `effect` (noncentral t)."""
-    if not e.variance:
+    if not e.error:
         return None
     freedom = _cochran(e.parts, 1 - alpha)
-    at, shift = special.stdtrit(freedom, 1 - alpha), effect / e.variance**0.5
+    at, shift = special.stdtrit(freedom, 1 - alpha), effect / e.error
     return float(special.ndtr(shift - at) if freedom > MANY else 1 - special.nctdtr(freedom, shift, at))
 
 

@@ -80,9 +80,12 @@ class Store:
     def save(self, record: Record, replace: bool = False) -> Path:
         """Temporary file, fsync, link: a record is whole or absent, and the first one stays.
 
-        `replace` puts it in the place of an earlier one (a failure tried again). What cannot be read is put aside.
+        `replace` puts it in the place of an earlier one (a failure tried again), but for one that is ok, whose place
+        only another that is ok takes. What cannot be read is put aside.
         """
         target = self.path(record.key)
+        if replace and record.status != "ok" and self.status(record.key) == "ok":
+            return target
         self.folder.mkdir(parents=True, exist_ok=True)
         if not self._swept:
             self._sweep()
@@ -171,18 +174,10 @@ class Store:
             )
 
     def _pack_of(self, key: str) -> tuple[Path, str] | None:
-        """The pack that holds a record, and the record's status."""
-        if self._packed is None:
-            self._packed = {k: (path, status) for path in self.archives for k, status in self._keys(path).items()}
+        """The pack that a record can be read from, and the record's status."""
+        if self._packed is None:  # all of them, since what a pack says that it holds may not be there to read
+            self._packed = {r.key: (path, r.status) for path in self.archives for r in self._unpack(path)}
         return self._packed.get(key)
-
-    def _keys(self, path: Path) -> dict[str, str]:
-        try:
-            return pack.keys(path)
-        except Exception:  # a foreign file may be anything; reading the whole of it says what is wrong
-            for _ in self._unpack(path):
-                pass
-            return {}
 
     def _sweep(self) -> None:
         """Removes what killed writers left behind; once, since it looks at every file."""

@@ -96,6 +96,11 @@ class Table:
         have, of = self.coverage.get(contender, (0, 0))
         return have == of > 0
 
+    def complete_on(self, task: str, contender: str) -> bool:
+        """Whether a contender answered a task with every seed that anybody did."""
+        mine = self.measured.get((task, contender))
+        return mine is not None and set(self.seeds(task)) <= set(mine.seeds)
+
     def complete_ones(self, family: str) -> tuple[str, ...]:
         """Contenders of a family that have every cell, by name: their rank on the test has no say."""
         return tuple(c for c, of in sorted(self.sides.items()) if of == family and self.complete(c))

@@ -1,11 +1,13 @@
 """Does a method beat the baselines? One word per method and task, and one over all tasks of a board.
 
-Of a method m against the pool, the baselines that have every cell of the board:
+Of a method m against the pool, the baselines that have every cell of the board, and on a task those that have every
+cell of it (over all tasks: a baseline that lacks cells is met on the tasks that it has, where they are of six families,
+so that no cell that failed makes a win):
 
 - **beats**: above *every* baseline of the pool (intersection-union: the largest of the one-sided p values counts), p
   adjusted over the board's methods (Holm); **void** where it does not stand above its matched control too.
-- **ties**: within the margin of its opponent (TOST). The opponent is the baseline with the best mean rank out of fold
-  on the *other* tasks of the board, so that it is not chosen by the answers that it is compared on.
+- **ties**: within the margin of its opponent (TOST). The opponent is the complete baseline with the best mean rank out
+  of fold on the *other* tasks of the board, so that it is not chosen by the answers that it is compared on.
 - **loses**: below the opponent, p adjusted likewise.
 - else **inconclusive**, as on a board that lacks a floor (FLOORS); **too few** where there are fewer than 20 groups, 10
   of the rarer class, 3 seeds (with 2 of them intervals cover less than they claim), or 10 groups that the difference
@@ -167,34 +169,51 @@ def _known(value: float) -> float:
 
 
 def _over_tasks(table: Table) -> Gap:
-    """Means over families; of a single suite, over its concepts."""
-    families = [table.families[task] for task in table.tasks]
+    """Means over families, of the tasks that both have in full."""
 
     def gap(one: str, two: str) -> Estimate | None:
-        each = [table.gap(task, one, two) for task in table.tasks]
-        if any(e is None for e in each):
+        tasks = [t for t in table.tasks if table.complete_on(t, one) and table.complete_on(t, two)]
+        each = [table.gap(task, one, two) for task in tasks]
+        values = np.array([e.value for e in each if e is not None])
+        if len(values) < len(tasks) or not np.isfinite(values).all():
             return None
-        return over_families(np.array([e.value for e in each if e is not None]), families)
+        return over_families(values, [table.families[task] for task in tasks])
 
     return gap
 
 
-def _met(table: Table, task: str) -> tuple[str, ...]:
-    """The pool on a task (`all`: over them), without prompting where that is at its floor."""
+def _silent(table: Table, task: str) -> tuple[str, ...]:
+    """Prompting, where it is at its floor on a task (`all`: on every one)."""
     low = at_floor(table)
-    silent = prompting(table) if (set(low) == set(table.tasks) if task == ALL else task in low) else ()
-    return tuple(b for b in pool(table) if b not in silent)
+    return prompting(table) if (set(low) == set(table.tasks) if task == ALL else task in low) else ()
+
+
+def _met(table: Table, task: str) -> tuple[str, ...]:
+    """The complete baselines of the pool on a task (`all`: over them)."""
+    return tuple(b for b in pool(table) if b not in _silent(table, task))
+
+
+def _partial(table: Table, task: str) -> tuple[str, ...]:
+    """The others of the pool: baselines that lack cells elsewhere (`all`: somewhere)."""
+    some = [c for c, side in sorted(table.sides.items()) if side == "baseline" and not table.complete(c)]
+    has = {b: [t for t in table.tasks if table.complete_on(t, b)] for b in some}
+    if task == ALL:
+        enough = {b: len({table.families[t] for t in tasks}) >= FEWEST_FAMILIES for b, tasks in has.items()}
+        return tuple(b for b in some if enough[b] and b not in _silent(table, task))
+    return tuple(b for b in some if task in has[b] and b not in _silent(table, task))
 
 
 def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Compared]:
-    found, every = [], _met(table, task)
+    found, every = [], (_met(table, task), _partial(table, task))
     for method in table.complete_ones("method"):
-        arrows = every
+        arrows, others = every
         if equal_access:
-            arrows = tuple(b for b in arrows if set(table.access[b]) <= set(table.access[method]))
+            arrows, others = (
+                tuple(b for b in names if set(table.access[b]) <= set(table.access[method])) for names in every
+            )
         rival = _opponent(table, arrows, task)
-        gaps = {b: e for b in arrows if (e := gap(method, b)) is not None}
-        if rival is None or len(gaps) < len(arrows):
+        gaps = {b: e for b in (*arrows, *others) if (e := gap(method, b)) is not None}
+        if rival is None or not gaps.keys() >= set(arrows):
             continue
         beside, control = VERSUS[table.board.track], table.control_of(method)
         found.append(
@@ -204,7 +223,7 @@ def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Co
                 gaps,
                 gap(method, beside) if beside in table.contenders and table.complete(beside) else None,
                 gap(method, control) if control else None,
-                arrows,
+                tuple(gaps),
             )
         )
     return found

@@ -98,7 +98,8 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
     cells = column.cells
     name = column.task.meta.name
     try:
-        reader = load_reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb)
+        contents = frozenset(content for c, _ in cells.values() for content in c.contents.items())
+        reader = load_reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb, contents)
     except Exception as error:  # whatever the set-up met, the sweep goes on and the records say it
         for k in keys:
             c, contender = cells[k]
@@ -122,8 +123,15 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
                 once = {"shared_pass_seconds": round(shared, 3), "shared_encoding_seconds": round(encoding, 3)}
                 record = dataclasses.replace(record, spent={**record.spent, **once})
             spent.append(record.spent)
-            _save(store, record, name, replace)
+            _save(store, _opened_first(store, record) if replace else record, name, replace)
     tqdm.write(breakdown(name, shared, encoding, spent), file=sys.stdout)
+
+
+def _opened_first(store: Store, record: Record) -> Record:
+    """A record that takes an earlier one's place, with the earlier one's word of when the lockbox was opened."""
+    earlier = store.load(record.key) if record.about["lockbox_opened"] else None
+    opened = earlier.about.get("lockbox_opened") if earlier else None
+    return dataclasses.replace(record, about={**record.about, "lockbox_opened": opened}) if opened else record
 
 
 def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping[str, Any]]) -> str:
@@ -221,7 +229,8 @@ def _save(store: Store, record: Record, task: str, replace: bool) -> None:
         if isinstance(record.chosen, int):
             line += "".join(f"  {name}={value}" for name, value in record.trials[record.chosen]["params"].items())
     else:
-        line += f"  {record.error}"
+        stays = replace and store.status(record.key) == "ok"
+        line += f"  {record.error}{' The earlier answers stay.' if stays else ''}"
     tqdm.write(line, file=sys.stdout)
 
 
@@ -299,9 +308,14 @@ def _read_once(
 
 @functools.lru_cache(maxsize=1)
 def load_reader(
-    model: ModelSpec, dictionaries: tuple[tuple[str, str], ...], cache_root: str | None, max_gb: float
+    model: ModelSpec,
+    dictionaries: tuple[tuple[str, str], ...],
+    cache_root: str | None,
+    max_gb: float,
+    contents: frozenset[tuple[str, str]] = frozenset(),  # noqa: ARG001 - part of what is remembered
 ) -> Reader:
-    """The loaded model; jobs of one process that share it load it once."""
+    """The loaded model; jobs of one process that share it load it once, and anew where the contents of dictionaries
+    have changed under their names, as the cells' keys have."""
     from arena.activations import Reader
     from arena.cache import Cache
     from arena.models import load

@@ -7,6 +7,7 @@ tasks, by how much longer this one is to contenders that were asked both; else n
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from arena.contract import FairfightError
 from results import pack
-from results.store import Store, StoreError, read
+from results.store import Store, read
 from runners import column, compose
 from runners.column import Column
 
@@ -129,13 +130,12 @@ def recall(stores: Iterable[Path]) -> Past:
         store = Store(root)
         for path in store.archives:
             for cell, spent in pack.spendings(path):
-                past.add(cell, spent)
+                with contextlib.suppress(Exception):  # a stranger's may be anything: it tells nothing
+                    past.add(cell, spent)
         for path in store.files[-MOST_FILES:]:
-            try:
+            with contextlib.suppress(Exception):  # likewise
                 record = read(path)
-            except (StoreError, FileNotFoundError):  # whatever it is, it tells nothing
-                continue
-            past.add(vars(record.cell), record.spent)
+                past.add(vars(record.cell), record.spent)
     return past
 
 

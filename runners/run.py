@@ -57,7 +57,8 @@ def job(frame: dict[str, Any]) -> None:
     keys = list(made.cells)
     found = {k: store.status(k) for k in keys}
     todo = column.missing(found, frame["resume"])
-    done = [k for k in keys if found[k] == "ok" and k not in set(todo)]
+    left = set(todo)
+    done = [k for k in keys if found[k] == "ok" and k not in left]
     note(str(store.root), keys, None, done)
     if todo:
         planned = plan.estimate(made, todo, plan.recall([store.root]))
@@ -144,11 +145,13 @@ def exit_code(invocation: Path) -> int:
     """0 if every cell of every job of the invocation is in its store and ok, else 1; says what is not."""
     bad: list[str] = []
     broken = False
-    cells: dict[tuple[str, str], bool] = {}  # whether it was found done, and left alone
+    cells: dict[tuple[str, str], bool] = {}  # whether everybody found it done, and left it alone
     notes = sorted(invocation.glob("*.json"))
     for file in notes:
         note = json.loads(file.read_text())
-        cells |= {(note["store"], k): k in note["done"] for k in note["keys"]}
+        for k in note["keys"]:
+            where = note["store"], k
+            cells[where] = cells.get(where, True) and k in note["done"]  # whoever found it undone may have failed
         broken = broken or note["error"] is not None  # and was said when it happened
     stores = {root: Store(root) for root, _ in cells}
     for root, k in (where for where, done in cells.items() if not done):
@@ -180,4 +183,6 @@ def note(store: str, keys: list[str], error: str | None, done: Sequence[str] = (
     folder = Path(os.environ.get(INVOCATION) or begin())
     folder.mkdir(parents=True, exist_ok=True)
     word = {"store": store, "keys": keys, "error": error, "done": list(done)}
-    (folder / f"{uuid.uuid4().hex}.json").write_text(json.dumps(word))
+    target = folder / f"{uuid.uuid4().hex}.json"
+    target.with_suffix(".partial").write_text(json.dumps(word))  # whoever counts may look at any time
+    target.with_suffix(".partial").rename(target)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results import figures, leaderboard, publish, render
+from results import figures, leaderboard, page, publish, render
 from results.metrics import METRICS
 from results.record import Answers, Record
 from results.store import StoreError
@@ -153,6 +153,26 @@ def test_nothing_is_imputed() -> None:
     assert "3/4 cells" in text
     assert "Not ranked, for lack of cells: patchy." in text
     assert "cola x patchy, seed 1 (failed): It broke \\| &lt;b>here&lt;/b>" in text
+
+
+def test_a_cell_counts_once_whatever_keys_it_comes_under() -> None:
+    """A stranger's copies would else be seeds of their own, and make intervals narrow."""
+    made = records()
+    copies = [replace(made[0], key=f"0{number}") for number in range(9)]
+    (clean,), (table,) = leaderboard.build(made), leaderboard.build([*made, *copies])
+    assert table.scores == clean.scores and table.coverage == clean.coverage
+    (told,) = [line for line in table.failures if "10 records of this cell" in line]
+    assert made[0].key[:12] in told
+
+
+def test_a_test_of_one_class_stops_no_board() -> None:
+    made = []
+    for r in records():
+        one = r.cell.task["name"] == "cola" and isinstance(r.test, Answers)
+        made.append(replace(r, test=replace(r.test, truth=np.zeros(40, dtype=int))) if one else r)  # type: ignore[type-var]
+    (table,) = leaderboard.build(made)
+    assert np.isnan(table.value("cola", "strong")) and not np.isnan(table.value("sst2", "strong"))
+    assert "strong" in page.html([table]) and "strong" in render.as_markdown([table])
 
 
 def test_a_task_that_nobody_answered_unranks_nobody() -> None:

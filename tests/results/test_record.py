@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from results import pack
 from results.record import Answers, Cell, Record, canonical, key
 from results.store import Store, StoreError
 
@@ -209,6 +210,30 @@ def test_the_first_record_stays_unless_it_is_to_be_replaced(tmp_path: Path) -> N
     store.save(record(), replace=True)
     assert store.status(record().key) == "ok"
     assert not list(store.folder.glob(".partial-*"))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_answers_give_way_to_answers_alone(tmp_path: Path, packed: bool) -> None:
+    """A cell that is run again and fails, its cache being gone or its machine too small, costs nothing."""
+    store = Store(tmp_path)
+    if packed:
+        pack.write([record()], store.packs / "a.npz")
+    else:
+        store.save(record())
+    store.save(record(status="failed", error="no memory"), replace=True)
+    assert store.load(record().key).status == "ok"  # type: ignore[union-attr]
+    store.save(record(chosen=0, provenance={"finished": "later"}), replace=True)
+    assert store.load(record().key).provenance == {"finished": "later"}  # type: ignore[union-attr]
+
+
+def test_what_a_pack_only_says_that_it_holds_is_missing(tmp_path: Path) -> None:
+    """A record that readers refuse is run again, whatever the pack's own list says."""
+    broken = record(about={**record().about, "contender_family": "of none"})
+    pack.write([broken, record(contender="mlp")], tmp_path / "packs" / "a.npz")
+    store = Store(tmp_path)
+    assert (store.status(broken.key), store.status(record(contender="mlp").key)) == (None, "ok")
+    assert store.load(broken.key) is None
+    assert len(store.unreadable) == 1
 
 
 def test_a_key_is_no_path(tmp_path: Path) -> None:

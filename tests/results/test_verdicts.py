@@ -205,6 +205,36 @@ def many(means: Mapping[str, float], tasks: int = 8, spread: float = 0.0) -> Tab
     return with_values(values, sae="method", random="control")
 
 
+def without(table: Table, task: str, contender: str, seed: int = 2) -> Table:
+    """The table as if a cell had failed."""
+    mine = table.measured[task, contender]
+    kept = [i for i, each in enumerate(mine.seeds) if each != seed]
+    assert mine.parts is not None
+    less = Measured(tuple(mine.seeds[i] for i in kept), mine.values[kept], mine.groups, parts=mine.parts[kept])
+    have, due = table.coverage[contender]
+    return replace(
+        table,
+        measured={**table.measured, (task, contender): less},
+        cells={where: told for where, told in table.cells.items() if where != (task, contender, seed)},
+        coverage={**table.coverage, contender: (have - 1, due)},
+    )
+
+
+def test_a_cell_that_failed_makes_no_win() -> None:
+    """A baseline that lacks a cell is met on the tasks that it has, and over all of these."""
+    table = many({"probe": 0.8, "words": 0.7, "sae": 0.83, "random": 0.6, "best": 0.9})
+    assert only(verdicts(table), "sae", ALL).word == "loses"
+    table = without(table, "task0", "best")
+    found = verdicts(table)
+    v = only(found, "sae", ALL)
+    assert (v.word, v.opponent, "best" in v.pool) == ("inconclusive", "probe", True)
+    assert v.p is not None and v.p > 0.9
+    assert (only(found, "sae", "task0").word, only(found, "sae", "task1").word) == ("beats", "inconclusive")
+    for task in table.tasks[1:3]:  # on five of eight tasks: too few families to be met over all
+        table = without(table, task, "best")
+    assert "best" not in only(verdicts(table), "sae", ALL).pool
+
+
 def test_over_tasks_it_is_a_t_test_over_families_and_a_sentence() -> None:
     table = many({"probe": 0.8, "words": 0.7, "sae": 0.83, "random": 0.6})
     found = verdicts(table)

@@ -87,6 +87,9 @@ def test_packs_and_files_tell_and_what_is_broken_tells_nothing(tmp_path: Path) -
     Store(tmp_path).save(two)
     (tmp_path / "packs" / "b.npz").write_text("no pack")
     (tmp_path / "records" / "c.json").write_text("{")
+    odd = replace(CELL, seed=3), {"total": {"lm_tokens": 1.0, "seconds": 1.0}}, {"total": {"real_seconds": "long"}}
+    Store(tmp_path).save(replace(record(odd[0]), spent=odd[1]))  # sound, and told of nothing
+    pack.write([replace(record(replace(CELL, seed=4)), spent=odd[2])], tmp_path / "packs" / "c.npz")
     told, _ = plan.recall([tmp_path, tmp_path / "nowhere"]).of(vars(one.cell))
     assert told == plan.Took(11, 1, 100)
 
