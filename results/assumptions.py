@@ -35,10 +35,15 @@ ASKED = {  # the question, a contender, and the one that it is laid beside
     ),
 }
 CLOSER = ("bag_of_words", "minilm", "diff_in_means", "mass_mean")  # do they come nearer to the probe with more labels?
-ACROSS = (
-    "With more labels: by how much the distance from the linear probe shrinks, over the tasks that both boards have. "
-    "Detecting and steering: over the concepts of a suite, the rank correlation of one contender's two scores."
+LABELS = (
+    "With more labels: by how much a contender gains on the linear probe (its difference from it with many labels less "
+    "that with few), over the tasks that both boards have."
 )
+BOTH = (
+    "Detecting and steering: the rank correlation of a contender's two scores over the concepts of a suite (behind "
+    "the question: how many)."
+)
+_GAINS, _AGREES = ("it gains", "it falls back"), ("they do", "the contrary")
 HOW = "Differences with 95 % intervals, adjusted for nothing: for looking, where verdicts decide."
 
 
@@ -72,11 +77,17 @@ class Across:
     @property
     def told(self) -> str:
         _, low, high = self.gap
-        return self.words[0] if low > 0 else self.words[1] if high < 0 else "not told from none"
+        return self.words[0] if low > 0 else self.words[1] if high < 0 else "not told"
+
+
+def about_across(found: Sequence[Across]) -> str:
+    """What the numbers are."""
+    told = [text for text, words in ((LABELS, _GAINS), (BOTH, _AGREES)) if any(a.words == words for a in found)]
+    return " ".join([*told, "With 95 % intervals, adjusted for nothing: for looking, where verdicts decide."])
 
 
 def across(tables: Sequence[Table]) -> list[Across]:
-    """Do more labels close the gap; do good detectors steer well: what boards of the same model and half say."""
+    """Do more labels bring others up on the probe, do good detectors steer well: of boards of one model and half."""
     found = []
     for one, two in itertools.combinations(sorted(tables, key=_labels), 2):
         if (one.board.model, one.board.half) != (two.board.model, two.board.half):
@@ -112,8 +123,8 @@ def _with_labels(few: Table, many: Table) -> list[Across]:
         wide, narrow = (np.array([t.value(task, probe) - t.value(task, name) for task in tasks]) for t in (few, many))
         gap = difference(wide, narrow, families)
         if gap is not None:
-            question = f"Do {sizes[1]} labels for {sizes[0]} bring {name} nearer to {probe}?"
-            found.append(Across(question, _where(many), gap, ("nearer", "farther")))
+            question = f"Does {name} gain on {probe} with {sizes[1]} labels instead of {sizes[0]}?"
+            found.append(Across(question, _where(many), gap, _GAINS))
     return found
 
 
@@ -129,10 +140,12 @@ def _in_both(detect: Table, steer: Table) -> list[Across]:
             if len(concepts) < FEWEST_FAMILIES:
                 continue
             rho = float(spearmanr(*([s[c] for c in concepts] for s in scores)).statistic)
-            question = f"Do concepts of {task} that {name} detects well get steered well by it ({len(concepts)})?"
+            question = (
+                f"Do concepts of {task} that {name} detects well get steered well by it ({len(concepts)} concepts)?"
+            )
             if np.isfinite(rho):
                 fisher = _fisher(rho, len(concepts))
-                found.append(Across(question, _where(steer), fisher, ("they do", "the contrary")))
+                found.append(Across(question, _where(steer), fisher, _AGREES))
     return found
 
 

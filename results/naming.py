@@ -31,7 +31,7 @@ class Names:
             names = {k for flat in variants.values() for k in flat}
             differing = sorted(k for k in names if len({flat.get(k) for flat in variants.values()}) > 1)
             for which, flat in variants.items():
-                extra = ", ".join(f"{k}={flat.get(k, '-')[:40]}" for k in differing)
+                extra = ", ".join(f"{k}={flat.get(k, 'none')[:40]}" for k in differing)
                 self._labels[kind, name, which] = f"{name} [{extra}]" if extra else name
 
     def __call__(self, kind: str, record: Record) -> str:

@@ -20,16 +20,16 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from results import samples
-from results.assumptions import ACROSS, HOW, across, assumptions
+from results.assumptions import HOW, about_across, across, assumptions
 from results.charts import Line, Point, frontier, lines, scatter, steps
 from results.measures import BESIDE, TITLES
 from results.quiver import Quiver, quivers
 from results.record import Record, Steered, canonical
-from results.render import against_control, what_intervals_say
+from results.render import JUDGED_TEXTS, against_control, count, judged_texts, seeds_of, what_intervals_say
 from results.standing import standings
 from results.stats import FEWEST_GROUPS
 from results.surest import first_cell, surest
-from results.table import CHANCE, VERSUS, Score, Table, at_floor, floor_of
+from results.table import AT_FLOOR, CHANCE, VERSUS, Score, Table, at_floor, floor_of
 from results.tuning import best_so_far, gains
 from results.verdicts import ALL, FLOORS, TOO_FEW, WORDS, Verdict, sentence, verdicts
 
@@ -49,10 +49,11 @@ def html(tables: Sequence[Table], versus: str | None = None, command: str = COMM
     environment.filters |= {"signed": _signed, "value": _value, "count": _count, "slug": _slug, "minus": _minus}
     *names, joint = _distinct([*(_slug(" ".join(_words(t))) for t in tables), "across"])
     boards = [_board(t, name, versus or VERSUS[t.board.track]) for t, name in zip(tables, names, strict=True)]
+    joined = across(tables)
     own = {name: Markup((_FILES / f"page.{name}").read_text()) for name in ("css", "js")}
     return environment.get_template("page.html").render(
-        boards=boards, words=WORDS, glyphs=GLYPHS, command=command, across=across(tables), joint=joint,
-        about_across=f"{ACROSS} {HOW}", **own,
+        boards=boards, words=WORDS, glyphs=GLYPHS, command=command, across=joined, joint=joint,
+        about_across=about_across(joined), **own,
     )  # fmt: skip
 
 
@@ -66,7 +67,8 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "board": t.board,
         "title": TITLES[t.main],
         "intervals": what_intervals_say(t) if t.tasks else "",
-        "seeds": sorted({s.seeds for s in t.scores}),
+        "seeds": seeds_of(t),
+        "filtered": t.filtered,
         "tasks": [_task(t, name, task) for task in t.tasks],
         "suites": [_suite(t, task) for task in t.tasks if len(t.parts(task)) > 1],
         "versus": versus,
@@ -89,6 +91,9 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "toolbox": [_added(t, q) for q in quivers(t) if np.isfinite(q.change)],
         "standings": [(s, t.sides[s.contender]) for s in standings(t, versus)],
         "floor": at_floor(t),
+        "at_floor": AT_FLOOR[t.board.track],
+        "judged_texts": judged_texts(t),
+        "about_judge": JUDGED_TEXTS,
         "few": [s for s in t.scores if s.task != ALL and s.metric == t.main and s.groups < FEWEST_GROUPS],
         "failures": t.failures,
         "details": [_detail(t, name, c) for c in t.contenders],
@@ -201,7 +206,7 @@ def _headline(t: Table, found: Sequence[Verdict]) -> str:
     told = ", ".join(_told(word, mine) for word in WORDS if (mine := [v for v in whole if v.word == word]))
     over = f"over its {len(t.tasks)} tasks" if len(t.tasks) > 1 else f"on {t.tasks[0]}"
     pool = len(whole[0].pool)
-    return f"{_number(len(whole), 'method')} against {_number(pool, 'baseline')} {over}: {told}."
+    return f"{count(len(whole), 'method')} against {count(pool, 'baseline')} {over}: {told}."
 
 
 def _told(word: str, mine: Sequence[Verdict]) -> str:
@@ -212,10 +217,6 @@ def _told(word: str, mine: Sequence[Verdict]) -> str:
     if word == TOO_FEW:
         return f"{told} (too few: {reason or 'families, groups or seeds'})"
     return f"{told} ({reason})" if reason else told
-
-
-def _number(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
 
 
 def _plural(word: str, n: int) -> str:
@@ -447,8 +448,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 
 def _signed(x: float, digits: int = 3) -> str:
-    rounded = round(x, digits) + 0.0  # -0.0 is 0.0
-    return f"{rounded:+.{digits}f}".replace("-", "−") if np.isfinite(x) else "–"
+    # What is below 0 keeps its sign where it rounds to 0: an interval tells by it whether 0 is inside.
+    return f"{x + 0.0:+.{digits}f}".replace("-", "−") if np.isfinite(x) else "–"
 
 
 def _value(x: float | None) -> str:

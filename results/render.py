@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from results.assumptions import ACROSS, HOW, across, assumptions
+from results.assumptions import HOW, about_across, across, assumptions
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
 from results.steering import ANSWERS, KNOWN
-from results.table import FIELDS, VERSUS, Board, Score, Table, at_floor
+from results.table import AT_FLOOR, FIELDS, VERSUS, Board, Score, Table, at_floor
 from results.verdicts import ALL, WORDS, Verdict, lacking, sentence, verdicts
 
 VERDICT_FIELDS = (
@@ -61,13 +61,13 @@ def _markdown(t: Table, versus: str) -> str:
     b = t.board
     if not t.tasks:
         return "\n".join([_head(b), "", "No cell has a result.", *_failures(t)])
-    seeds = sorted({s.seeds for s in t.scores})
     title = TITLES[t.main]
     lines = [
         _head(b),
         "",
-        f"{title[:1].upper()}{title[1:]} with 95 % intervals; {len(t.tasks)} task(s), "
-        f"{' or '.join(map(str, seeds)) or 'no'} seed(s). "
+        *([t.filtered, ""] if t.filtered else []),
+        f"{title[:1].upper()}{title[1:]} with 95 % intervals; {count(len(t.tasks), 'task')}, "
+        f"{seeds_of(t)}. "
         + what_intervals_say(t)
         + " LM tokens (full-depth equivalents) and seconds are what a contender would have cost standing alone: "
         "selection, fit and queries (what two of them read counts once), mean over seeds, summed over tasks.",
@@ -104,6 +104,16 @@ def _markdown(t: Table, versus: str) -> str:
 def _head(b: Board) -> str:
     judged = f" · judge {b.judge}" if b.judge else ""
     return f"## {b.track} · {b.model} · regime {b.regime} · budget {b.budget}{judged} · {b.half} half"
+
+
+def count(n: int, what: str) -> str:
+    return f"{n} {what}{'s' * (n != 1)}"
+
+
+def seeds_of(t: Table) -> str:
+    """How many seeds the ranked contenders have (where none is ranked: all)."""
+    ranked = sorted({s.seeds for s in t.scores if t.complete(s.contender)} or {s.seeds for s in t.scores})
+    return f"{' or '.join(map(str, ranked)) or 'no'} seed{'s' * (ranked != [1])}"
 
 
 def what_intervals_say(t: Table) -> str:
@@ -157,7 +167,11 @@ def _notes(t: Table) -> list[str]:
     lines = []
     floor = at_floor(t)
     if floor:
-        lines += ["", f"Prompt at floor (no claim is made against prompting there): {', '.join(floor)}."]
+        lines += [
+            "",
+            f"Prompt at floor ({AT_FLOOR[t.board.track]}; no claim is made against prompting there): "
+            f"{', '.join(floor)}.",
+        ]
     few = sorted({f"{s.task} ({s.groups})" for s in t.scores if s.task != "all" and s.groups < FEWEST_GROUPS})
     if few:
         lines += ["", f"Too few groups for a verdict (fewer than {FEWEST_GROUPS}): {', '.join(few)}."]
@@ -170,28 +184,34 @@ def _notes(t: Table) -> list[str]:
     return lines + _failures(t)
 
 
-def _known(t: Table) -> list[str]:
-    """What the judge makes of texts whose quality is known."""
+def judged_texts(t: Table) -> list[list[str]]:
+    """What the judge makes of texts whose quality is known, a row per task under the names; none where none is told."""
     if not t.known:
         return []
     columns = [name for name in (*KNOWN, *ANSWERS, "withheld") if any(name in told for told in t.known.values())]
     rows = [["task", *columns]]
-    rows += [
+    return rows + [
         [task, *(f"{told[name]:.2f}" if name in told else "–" for name in columns)] for task, told in t.known.items()
     ]
-    about = (
-        "What the judge's scoring panel makes of texts whose quality is known, means over concepts: its AUROC for the "
-        "concept's texts among others; the concept score of real, other, unsteered and hard negative texts, of salads "
-        "of the concept's words and of loops; the whole score as answers of real texts, salads, loops, echoes of the "
-        "instruction and of what is asked for; the share of concepts whose scores are withheld."
-    )
-    return ["", about, "", *_aligned(rows)]
+
+
+JUDGED_TEXTS = (
+    "What the judge's scoring panel makes of texts whose quality is known, means over concepts: its AUROC for the "
+    "concept's texts among others; the concept score of real, other, unsteered and hard negative texts, of salads "
+    "of the concept's words and of loops; the whole score as answers of real texts, salads, loops, echoes of the "
+    "instruction and of what is asked for; the share of concepts whose scores are withheld."
+)
+
+
+def _known(t: Table) -> list[str]:
+    rows = judged_texts(t)
+    return ["", JUDGED_TEXTS, "", *_aligned(rows)] if rows else []
 
 
 def _failures(t: Table) -> list[str]:
     if not t.failures:
         return []
-    about = "Cells without a result (run them again with resume=failed, or delete their records):"
+    about = "Cells without a result (resume=failed tries failures again):"
     return ["", about, "", *(f"- {_escape(line)}" for line in t.failures)]
 
 
@@ -217,9 +237,9 @@ def _verdicts(t: Table) -> list[str]:
         )
     about = (
         f"Verdicts. A method beats a task when it stands above every baseline of the pool, each at one-sided 2.5 %, "
-        f"adjusted over methods (Holm), and above its matched control (else void); it ties within "
-        f"{t.margins.task:g} of its opponent on a task and {t.margins.suite:g} over all tasks (TOST), or loses against "
-        f"it. The opponent is the baseline that does best out of fold on the other tasks"
+        f"adjusted over the methods of a task, not over tasks (Holm), and above its matched control (else void); it "
+        f"ties within {t.margins.task:g} of its opponent on a task and {t.margins.suite:g} over all tasks (TOST), or "
+        f"loses against it. The opponent is the baseline that does best out of fold on the other tasks"
         f"{'' if len(t.tasks) > 1 else ' (with one task the one that all are laid beside)'}. At equal access it meets "
         f"those alone that use nothing more than it does. The pool: {', '.join(found[0].pool)}."
     )
@@ -301,8 +321,8 @@ def _across(tables: Sequence[Table]) -> list[str]:
     found = across(tables)
     if not found:
         return []
-    rows = [["assumption", "on", "change", "it is"], *([a.question, a.where, _gap(a.gap), a.told] for a in found)]
-    return ["\n".join(["## Across the boards", "", f"{ACROSS} {HOW}", "", *_aligned(rows)])]
+    rows = [["question", "on", "number", "answer"], *([a.question, a.where, _gap(a.gap), a.told] for a in found)]
+    return ["\n".join(["## Across the boards", "", about_across(found), "", *_aligned(rows)])]
 
 
 def against_control(t: Table, method: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -19,6 +19,10 @@ FIELDS = (
 )  # fmt: skip
 VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every contender is laid beside
 UNTOUCHED = "no_intervention"
+AT_FLOOR = {  # what it means
+    "detect": "no prompt's interval lies above chance",
+    "steer": "no prompt's interval lies above what the model does by itself",
+}
 PLAIN = "standard"  # the regime whose boards come first, and that others are laid beside
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
@@ -90,6 +94,7 @@ class Table:
     curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
     measured: Mapping[tuple[str, str], Measured]  # task, contender -> the main metric, seed by seed
     records: Mapping[tuple[str, str], tuple[Record, ...]]  # task, contender -> its cells, whatever became of them
+    filtered: str = field(default="", kw_only=True)  # what of the store is left out, where that changes verdicts
     known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
 
     def complete(self, contender: str) -> bool:

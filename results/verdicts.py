@@ -241,7 +241,8 @@ def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str, l
         if lacking:
             word, note = INCONCLUSIVE, f"a floor is missing: {lacking}"
         if gap.effective < FEWEST_EFFECTIVE:
-            word, note = TOO_FEW, f"the difference stands on {gap.effective:.0f} groups"
+            groups = round(gap.effective)
+            word, note = TOO_FEW, f"the difference stands on {groups} group{'s' * (groups != 1)}"
         if few:
             word, note = TOO_FEW, few
         able = detectable(gap, first), power(gap, margin, first)
@@ -332,7 +333,7 @@ def _reading(method: str, found: Sequence[Verdict]) -> str:
         return f"{text}."
     where = "over all of them" if whole.task == ALL else "there"
     if whole.gap is None:
-        return f"{text}; {where} it is laid beside nothing ({whole.note})."
+        return f"{text}; {where} nothing is told ({whole.note})."
     e = whole.gap
     interval = f" [{e.low:+.3f}, {e.high:+.3f}]" if e.low is not None and e.high is not None else ""
     why = f"; {whole.note}" if whole.note else ""

@@ -164,6 +164,9 @@ def _unknown_choice(rest: list[str]) -> str | None:
         name, _, value = word.lstrip("+").partition("=")
         if name not in GROUPS:
             continue
+        if name == "task" and value.strip("'\"").startswith("["):
+            tasks = value.strip("[]'\" ").replace(" ", "")
+            return f"A run has one task; several are a sweep: -m task={tasks}."
         known = options(name)
         for choice in (each.strip() for each in value.strip("[]'\"").split(",")):
             if choice and choice not in known and re.fullmatch(r"[\w.-]+", choice):
@@ -191,8 +194,10 @@ def _launcher(rest: list[str]) -> str:
 
 
 def _no_launcher(rest: list[str]) -> str | None:
-    """A launcher whose plugin is not installed; Hydra would tell of groups that cannot be loaded."""
+    """A launcher that cannot start here; Hydra would tell of groups that cannot be loaded, submitit by a traceback."""
     plugin, extra = LAUNCHERS.get(_launcher(rest), ("hydra", ""))
+    if _launcher(rest) == "slurm" and shutil.which("srun") is None:
+        return "launcher=slurm needs SLURM's srun, which is not on this machine's path; start the sweep where it is."
     if importlib.util.find_spec(plugin) is not None:
         return None
     return f"launcher={_launcher(rest)} needs the extra `{extra}`: pip install -c constraints.txt -e '.[lab,{extra}]'."

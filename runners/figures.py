@@ -76,7 +76,10 @@ def drawn(
                 made = figures.draw(spec["kind"], boards, spec["metric"], spec["width"])
                 yield from figures.save(made, out, fitting(f"{name}-{board}"))
             except figures.NothingToDrawError as reason:
-                print(f"{name} of {b.track}, {b.model}, regime {b.regime} is left out: {reason}.", file=sys.stderr)
+                print(
+                    f"{name} of {b.track}, {b.model}, {regime}, {b.budget}, {b.half} is left out: {reason}.",
+                    file=sys.stderr,
+                )
             except Exception as cause:  # of a user's own figure: anything; the others are drawn
                 sentence = _sentence(name, cause)
                 if sentence not in failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def command(overrides: list[str]) -> int:
     store = Store(config["store"])
     records = selected(config, store)
     print(f"reading the answers of {len(records)} records ...", file=sys.stderr)
-    tables = leaderboard.build(records, fixed)
+    tables = [replace(table, filtered=left_out(config)) for table in leaderboard.build(records, fixed)]
     known = sorted({c for table in tables for c in table.contenders})
     if config["versus"] is not None and config["versus"] not in known:
         raise FairfightError(f"versus={config['versus']} is no contender of these records; choose {', '.join(known)}.")
@@ -45,6 +46,12 @@ def command(overrides: list[str]) -> int:
     if config["tracking"]["mode"] != "disabled":
         _send(tables, records, out, config)
     return 1 if store.unreadable else 0
+
+
+def left_out(config: Mapping[str, Any]) -> str:
+    """What a board says of filters within it: who is left out is met by nobody."""
+    told = [f"{name}={config[name]}".replace("'", "") for name in ("contenders", "tasks") if config[name] is not None]
+    return f"Filtered ({', '.join(told)}): verdicts are among these records alone." if told else ""
 
 
 def folder(config: Mapping[str, Any], name: str) -> Path:

@@ -169,12 +169,12 @@ def _table(estimates: Sequence[Estimate]) -> list[str]:
     """A line per column and the sum."""
     lines = [f"{'task':28} {'cells':>6} {'done':>6} {'to run':>6} {'LM tokens':>13} {'time':>9} {'GiB':>5}"]
     for e in estimates:
-        lines.append(_line(e.task, e.cells, e.done, e.tokens, e.seconds, e.mib))
+        lines.append(_line(e.task, e.cells, e.done, e.tokens, e.seconds, e.mib, bool(e.unknown)))
     cells, done = (sum(getattr(e, name) for e in estimates) for name in ("cells", "done"))
     tokens, seconds = (sum(getattr(e, name) for e in estimates) for name in ("tokens", "seconds"))
     most = max((e.mib for e in estimates), default=0.0)
-    lines.append(_line("all, one after another", cells, done, tokens, seconds, most))
     guessed, unknown = sum(e.guessed for e in estimates), sorted({u for e in estimates for u in e.unknown})
+    lines.append(_line("all, one after another", cells, done, tokens, seconds, most, bool(unknown)))
     if guessed:
         lines.append(f"Of {guessed} cells there are records of other tasks alone: theirs are rough.")
     if unknown:
@@ -182,9 +182,13 @@ def _table(estimates: Sequence[Estimate]) -> list[str]:
     return lines
 
 
-def _line(task: str, cells: int, done: int, tokens: float, seconds: float, mib: float) -> str:
-    told = f"{tokens:13,.0f} {duration(seconds):>9} {mib / 1024:5.1f}" if cells > done else f"{'':13} {'':>9} {'':5}"
-    return f"{task[:28]:28} {cells:6d} {done:6d} {cells - done:6d} {told}".rstrip()
+def _line(task: str, cells: int, done: int, tokens: float, seconds: float, mib: float, unknown: bool) -> str:
+    """unknown: nothing is known of some cells, so that the numbers are the least that they take."""
+    told = ["", "", ""] if cells == done else [f"{tokens:,.0f}", duration(seconds), f"{mib / 1024:.1f}"]
+    if unknown:
+        told = [f">{word}" if seconds else "?" for word in told]
+    columns = f"{told[0]:>13} {told[1]:>9} {told[2]:>5}"
+    return f"{task[:28]:28} {cells:6d} {done:6d} {cells - done:6d} {columns}".rstrip()
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -19,7 +20,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from arena.assets import cache_dir
 from arena.contract import Budget, FairfightError, Regime, first_line
 from arena.models import ModelSpec, identify
-from conf.schema import CacheConfig, register
+from conf.schema import CacheConfig, RunConfig, register
 from results.store import Store, StoreError
 from runners import build, column, plan
 from runners.column import LOG, Column
@@ -67,10 +68,9 @@ def job(frame: dict[str, Any]) -> None:
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
         took = time.perf_counter() - begun
         if planned.seconds:
-            off = f"{took / planned.seconds - 1:+.0%}"
-            LOG.info(
-                "%s: planned %s, took %s (%s)", planned.task, plan.duration(planned.seconds), plan.duration(took), off
-            )
+            least, off = ("at least ", "") if planned.unknown else ("", f" ({took / planned.seconds - 1:+.0%})")
+            planned_for, took_for = map(plan.duration, (planned.seconds, took))
+            LOG.info("%s: planned %s%s, took %s%s", planned.task, least, planned_for, took_for, off)
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
     if frame["tracking"]["mode"] != "disabled":
@@ -100,6 +100,9 @@ def make(frame: dict[str, Any]) -> Column:
 
 def _check(frame: dict[str, Any]) -> None:
     """What the types of the frame cannot say; one sentence for the first value that is out of range."""
+    unknown = sorted(frame.keys() - {field.name for field in dataclasses.fields(RunConfig)})
+    if unknown:  # which `+name=value` adds, and nobody would read
+        raise FairfightError(f"Nothing is set by {unknown[0]}=...; `fairfight run -h` shows what may be set.")
     if not frame["seeds"]:
         raise FairfightError("No seed was given; name some, as in 'seeds=[0,1]'.")
     least: list[tuple[str, Any, int]] = [
@@ -171,7 +174,8 @@ def exit_code(invocation: Path) -> int:
         LOG.error("No job left word of what it ran; look above for the reason.")
         broken = True
     if bad:
-        LOG.error("%d of %d cells are not ok (resume=failed tries them again):", len(bad), max(len(cells), 1))
+        LOG.error("%d of %d cells are not ok (resume=failed tries failures again; what ran over its budget needs "
+                  "another budget):", len(bad), max(len(cells), 1))  # fmt: skip
         for line in dict.fromkeys(bad):
             LOG.error("  %s", line)
     return 1 if bad or broken else 0

@@ -77,7 +77,7 @@ def _pack(chosen: argparse.Namespace) -> int:
             pack.write(list(records.values()), path)
         except ValueError as error:
             raise StoreError(f"The pack {path} was not written: {error}.") from error
-        print(f"{name}: {len(records)} records, {path.stat().st_size / 1e3:.0f} kB")
+        print(f"{name}: {_count(len(records), 'record')}, {path.stat().st_size / 1e3:.0f} kB")
     return tell_unreadable(source)
 
 
@@ -120,11 +120,11 @@ def _merge(chosen: argparse.Namespace) -> int:
 
 def _prune(chosen: argparse.Namespace) -> int:
     """Names what could go, and deletes it when told so."""
+    Store(chosen.folder).require()
     kinds = [kind for kind in upkeep.KINDS if getattr(chosen, kind)]
     if not kinds:
         raise FairfightError(f"Say what is to go: {', '.join(f'--{kind}' for kind in upkeep.KINDS)}.")
     store = Store(chosen.folder)
-    store.require()
     gone: dict[str, None] = {}
     for kind in kinds:
         for finding in upkeep.KINDS[kind](store):

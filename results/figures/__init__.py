@@ -9,7 +9,7 @@ in inches. What `Drawn` holds:
   names, with `style.legend` the marks of the sides. Not higher than `style.PAGE`.
 - caption: whole sentences, more than 40 characters: what is drawn, over which tasks and seeds, and what its intervals
   are. No number of its own that the numbers lack, no clock, so that the same records give the same bytes.
-- numbers: what is drawn, as rows (mappings) with the same keys, two or more; None where something is not known. They
+- numbers: what is drawn, as rows (mappings with the same keys); None where something is not known. They
   are the CSV beside the figure.
 
 A figure that a board cannot fill raises `NothingToDrawError` with the reason in a few words, and is left out; one that
@@ -22,7 +22,7 @@ import csv
 import importlib
 import io
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from results.figures.style import RC, Drawn, NothingToDrawError, heading
 from results.render import inert
 from results.table import Table
 
+SHORTEST = 40  # characters of a caption
 MAIN = "main"  # as a metric: the one that ranks the board
 _OTHERS = frozenset({"style"})
 
@@ -93,6 +94,10 @@ def draw(kind: str, boards: Sequence[Table], metric: str, width: float) -> Drawn
                 raise BrokenFigureError(f"draw in {kind}.py gives {type(drawn).__name__}, which is no Drawn")
             if not drawn.numbers:
                 raise NothingToDrawError("it has drawn no numbers")
+            if any(not isinstance(row, Mapping) or row.keys() != drawn.numbers[0].keys() for row in drawn.numbers):
+                raise BrokenFigureError(f"the numbers of {kind}.py are no mappings with the same keys")
+            if len(drawn.caption) <= SHORTEST:
+                raise BrokenFigureError(f"the caption of {kind}.py is no sentence of more than {SHORTEST} characters")
         except Exception:
             plt.close("all")  # what was begun
             raise

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
+from matplotlib.ticker import MaxNLocator
 
 from results.figures.style import Drawn, NothingToDrawError
+from results.render import count
 from results.table import Table
 from results.verdicts import ALL, WORDS, verdicts
 
@@ -44,7 +46,8 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
                     bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "linewidth": 0},
                 )
             left[m] += counts[m][word]
-    axis.set_xlabel(f"of {len(table.tasks)} tasks")
+    axis.set_xlabel(f"of {count(len(table.tasks), 'task')}")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(loc="outside lower center", ncol=6, fontsize=6)
     rows = [{"method": m, **counts[m]} for m in reversed(order)]
     return Drawn(

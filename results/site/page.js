@@ -24,7 +24,8 @@
     show(board || document.querySelector(".board.shown") || boards[0]);
     if (!board) return;
     for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
-    target.scrollIntoView({ block: target === board ? "nearest" : "start" });
+    if (target === board) scrollTo(0, 0); // the tabs stay in sight
+    else target.scrollIntoView({ block: "start" });
   }
 
   document.getElementById("tabs").addEventListener("keydown", (event) => {

@@ -57,11 +57,11 @@ def test_labels_that_close_a_gap_are_told_across_boards() -> None:
         with_labels(n, {"linear_probe": 2.0, "bag_of_words": words, "mlp": 1.0}) for n, words in ((16, 0.1), (512, 1.8))
     )
     (told,) = across([many, few])
-    assert told.question == "Do 512 labels for 16 bring bag_of_words nearer to linear_probe?"
+    assert told.question == "Does bag_of_words gain on linear_probe with 512 labels instead of 16?"
     shrinks = few.against("linear_probe", "bag_of_words"), many.against("linear_probe", "bag_of_words")
     assert shrinks[0] is not None and shrinks[1] is not None
     assert told.gap[0] == pytest.approx(shrinks[0][0] - shrinks[1][0])
-    assert told.told == "nearer"
+    assert told.told == "it gains"
     for text in (render.as_markdown([many, few]), page.html([many, few]).replace("\u2212", "-")):
         assert "Across the boards</h2>" in text or "## Across the boards" in text
         assert told.question in text and told.where in text and f"{told.gap[0]:+.3f}" in text

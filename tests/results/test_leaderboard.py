@@ -238,7 +238,8 @@ def test_a_task_where_prompting_is_at_the_floor_is_named() -> None:
         made.append(record(cell, "strong", 2.0))
     (table,) = leaderboard.build(made)
     assert at_floor(table) == ["cola"]
-    assert "Prompt at floor (no claim is made against prompting there): cola." in render.as_markdown([table])
+    told = "Prompt at floor (no prompt's interval lies above chance; no claim is made against prompting there): cola."
+    assert told in render.as_markdown([table])
     (unasked,) = leaderboard.build([record(contender="strong", value=0.0)])
     assert at_floor(unasked) == []
 

@@ -144,7 +144,8 @@ def test_what_two_stages_read_counts_once_in_the_total() -> None:
 
 
 def test_numbers_are_signed_alike() -> None:
-    assert page._signed(-0.00001) == "+0.000" and page._signed(-0.00001, 5) == "\u22120.00001"
+    assert page._signed(-0.00001) == "\u22120.000" and page._signed(-0.0) == "+0.000"  # an interval tells by it
+    assert page._signed(-0.00001, 5) == "\u22120.00001"
     assert page._signed(float("nan")) == "\u2013"
 
 

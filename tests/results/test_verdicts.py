@@ -277,10 +277,7 @@ def test_few_families_give_no_verdict_over_tasks() -> None:
     found = verdicts(many({"probe": 0.8, "sae": 0.83, "random": 0.6}, tasks=4))
     v = only(found, "sae", ALL)
     assert (v.word, v.gap, v.note) == ("too few", None, "4 task families")
-    assert (
-        sentence("sae", found)
-        == "sae: 4 wins in 4 tasks; over all of them it is laid beside nothing (4 task families)."
-    )
+    assert sentence("sae", found) == "sae: 4 wins in 4 tasks; over all of them nothing is told (4 task families)."
 
 
 def test_the_page_and_the_csv_hold_them() -> None:

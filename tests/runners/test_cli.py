@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import pytest
 
 from results.record import Record, key
 from results.store import Store
-from runners import cli
+from runners import cli, column
+from runners import run as running
 from tests.conftest import reviews
 from tests.tasks.test_axbench import write
 
@@ -114,6 +117,45 @@ def test_the_lockbox_is_opened_by_an_explicit_flag_and_logged(base: list[str], t
     assert not set(found["public"].test.id) & set(found["lockbox"].test.id)
 
 
+def test_a_failure_leaves_the_answers_and_the_word_of_the_opening(
+    base: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", *base, "contender=diff_in_means", "half=lockbox"]
+    assert cli.main(words) == 0
+    (record,) = Store(tmp_path / "runs").records()
+    monkeypatch.setattr(column, "_now", lambda: "2099-01-01T00:00:00+00:00")
+    assert cli.main([*words, "resume=always"]) == 0
+    (again,) = Store(tmp_path / "runs").records()
+    assert again.about["lockbox_opened"] == record.about["lockbox_opened"]
+    assert again.provenance["finished"] == "2099-01-01T00:00:00+00:00"
+
+    def broken(*_: Any) -> None:
+        raise ValueError("no cache")
+
+    monkeypatch.setattr(column, "load_reader", broken)
+    capsys.readouterr()
+    assert cli.main([*words, "resume=always"]) == 0
+    assert "The earlier answers stay." in capsys.readouterr().out
+    assert [r.status for r in Store(tmp_path / "runs").records()] == ["ok"]
+
+
+def test_the_exit_code_counts_a_cell_done_where_everybody_found_it_so(base: list[str], tmp_path: Path) -> None:
+    assert cli.main(["run", *base, "contender=diff_in_means"]) == 0
+    store = Store(tmp_path / "runs")
+    (ok,) = store.records()
+    failed = replace(ok, status="failed", error="It broke.")
+    store.path(ok.key).unlink()
+    store.save(failed)
+    for order in ((True, False), (False, True)):
+        invocation = tmp_path / "notes"
+        invocation.mkdir()
+        for number, done in enumerate(order):
+            word = {"store": str(store.root), "keys": [ok.key], "error": None, "done": [ok.key] if done else []}
+            (invocation / f"{number}.json").write_text(json.dumps(word))
+        assert running.exit_code(invocation) == 1
+        shutil.rmtree(invocation)
+
+
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
@@ -144,6 +186,8 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
     ("overrides", "sentence"),
     [
         (["task=nope"], "Unknown task 'nope'; the tasks are: axbench_detect"),
+        (["task=[sst2,capitals]"], "A run has one task; several are a sweep: -m task=sst2,capitals."),
+        (["+budgt=small"], "Nothing is set by budgt=..."),
         (["contender=[majority,nope]"], "Unknown contender 'nope'; the contenders are: attention_probe, bag_of_words"),
         (["contender=nope"], "Unknown contender 'nope'"),
         (["task=sst22"], "Unknown task 'sst22' (did you mean sst2"),

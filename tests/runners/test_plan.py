@@ -48,7 +48,10 @@ def test_a_run_says_what_it_will_take_and_how_far_that_was_off(base: list[str], 
     told = capsys.readouterr().err
     assert "reviews: 2 cells, 0 done, 2 to run; about " in told
     assert "without majority" in told
-    assert "reviews: planned " in told and "%)" in told
+    assert "reviews: planned at least " in told and "%)" not in told
+    assert cli.main(["run", *base, "contender=[diff_in_means,majority]", "seeds=[2]"]) == 0
+    told = capsys.readouterr().err
+    assert "reviews: planned " in told and "at least" not in told and "%)" in told
 
 
 def test_a_sweep_is_planned_job_by_job(base: list[str], tmp_path: Path, capsys: Any) -> None:
