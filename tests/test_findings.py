@@ -211,6 +211,12 @@ def test_the_sentences(scores: Boards, elsewhere: dict[str, dict[str, list[str]]
     assert set(re.findall(r"(\d+) of the suite's 16 tasks", text)) <= counts
 
 
+def test_the_reader_is_told_how_many_intervals_there_are() -> None:
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    found = re.findall(r"\[[+-]\d\.\d+, [+-]\d\.\d+\]", text)
+    assert f"of the {len(found)} of differences on this page" in text
+
+
 def test_the_quiver(scores: Boards) -> None:
     text = re.sub(r"\s+", " ", PAGE.read_text())
     changes = re.findall(
