@@ -235,6 +235,25 @@ def paired(one: Measured, two: Measured) -> Estimate | None:
     return over_seeds(gaps, one.influence[mine] - two.influence[others], one.among, np.inf, -np.inf)
 
 
+def all_paired(pairs: Sequence[tuple[Measured, Measured]]) -> list[Estimate | None]:
+    """`paired` of many pairs on the same test rows, at once where all have the same seeds and no parts."""
+    alike = {tuple(sorted(m.seeds)) for pair in pairs for m in pair}
+    if len(alike) != 1 or any(m.parts is not None for pair in pairs for m in pair):
+        return [paired(one, two) for one, two in pairs]
+    sides = {id(m): _by_seed(m) for pair in pairs for m in pair}
+    values, influence = (np.array([sides[id(a)][i] - sides[id(b)][i] for a, b in pairs]) for i in (0, 1))
+    among = pairs[0][0].among
+    assert among is not None
+    return list(each_over_seeds(values, influence, among, [np.inf] * len(pairs), -np.inf))
+
+
+def _by_seed(one: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Values [S] and influences [S, G] in the order of the seeds."""
+    assert one.influence is not None
+    order = np.argsort(one.seeds)
+    return one.values[order], one.influence[order]
+
+
 def above(e: Estimate, margin: float = 0.0) -> float:
     """One-sided p value of the estimate lying above a margin (t test); 1 where it has no variance to go by."""
     if not e.error:

@@ -11,7 +11,7 @@ import numpy as np
 
 from results.measures import MAIN
 from results.record import Record
-from results.stats import FEWEST_FAMILIES, FEWEST_FOR_INTERVAL, Estimate, Measured, difference, paired
+from results.stats import FEWEST_FAMILIES, FEWEST_FOR_INTERVAL, Estimate, Measured, all_paired, difference, paired
 
 FIELDS = (
     "track", "task", "regime", "model", "contender", "family", "metric", "value", "low", "high", "seeds", "n",
@@ -162,6 +162,13 @@ class Table:
     def gap(self, task: str, one: str, two: str) -> Estimate | None:
         """The main metric of a contender less that of another on a task's test rows; None without a seed in common."""
         return self.once(("gap", task, one, two), lambda: paired(self.measured[task, one], self.measured[task, two]))
+
+    def compare(self, task: str, pairs: Sequence[tuple[str, str]]) -> None:
+        """Derives the gaps of many pairs at once, for `gap` to find."""
+        new = [pair for pair in pairs if ("gap", task, *pair) not in self._derived]
+        if new:
+            found = all_paired([(self.measured[task, one], self.measured[task, two]) for one, two in new])
+            self._derived.update({("gap", task, *pair): e for pair, e in zip(new, found, strict=True)})
 
     def dev(self, task: str, contender: str) -> float:
         """What the chosen trials reached where they were chosen, mean over seeds; NaN where nothing is known."""

@@ -35,7 +35,7 @@ def best_so_far(records: Sequence[Record]) -> np.ndarray:
     """
     each = [line for r in records if r.status == "ok" and (line := _of_cell(r)) is not None]
     longest = max(map(len, each), default=0)
-    return np.array([np.pad(line, (0, longest - len(line)), mode="edge") for line in each]).reshape(len(each), longest)
+    return np.array([_stretched(line, longest) for line in each]).reshape(len(each), longest)
 
 
 def _gains(table: Table) -> list[Gain]:
@@ -47,9 +47,14 @@ def _gains(table: Table) -> list[Gain]:
             continue
         means = [best.mean(0) - best[:, 0].mean() for best in each]
         longest = max(map(len, means))
-        risen = np.array([np.pad(line, (0, longest - len(line)), mode="edge") for line in means])
+        risen = np.array([_stretched(line, longest) for line in means])
         found.append(Gain(contender, tuple(_over_tasks(column, families) for column in risen.T)))
     return found
+
+
+def _stretched(line: np.ndarray, longest: int) -> np.ndarray:
+    """The line with its last value repeated to a length."""
+    return line if len(line) == longest else np.pad(line, (0, longest - len(line)), mode="edge")
 
 
 def _over_tasks(gaps: np.ndarray, families: Sequence[str]) -> Estimate:

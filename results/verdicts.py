@@ -110,6 +110,7 @@ def verdicts(table: Table, equal_access: bool = False) -> list[Verdict]:
 
 
 def _verdicts(table: Table, equal_access: bool) -> list[Verdict]:
+    _prepare(table)
     found = _overall(table, equal_access)
     complete = [c for c in table.contenders if table.complete(c)]
     for task in table.tasks:
@@ -126,6 +127,18 @@ def _verdicts(table: Table, equal_access: bool) -> list[Verdict]:
         if not equal_access:
             found += _unmet(table, task, {c.method for c in compared}, few)
     return found
+
+
+def _prepare(table: Table) -> None:
+    """The gaps that verdicts ask for, a task's at once."""
+    sides, beside = table.sides, VERSUS[table.board.track]
+    methods = table.complete_ones("method")
+    rivals = [c for c, side in sides.items() if side == "baseline" or c == beside]
+    asked = [(m, r) for m in methods for r in (*rivals, table.control_of(m)) if r is not None]
+    for task in table.tasks:
+        table.compare(
+            task, [pair for pair in dict.fromkeys(asked) if {(task, c) for c in pair} <= table.measured.keys()]
+        )
 
 
 def _unmet(table: Table, task: str, met: set[str], few: str) -> list[Verdict]:
