@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ from results import measures
 from results.measures import MAIN, most
 from results.metrics import METRICS, evaluate
 from results.record import Answers, Record, Steered
-from results.stats import Clusters, Measured, clusters, each_over_seeds, over_parts, over_tasks
+from results.stats import Clusters, Estimate, Measured, clusters, each_over_seeds, over_parts, over_tasks
 from results.steering import ELSEWHERE
 from results.store import StoreError
 from results.table import Board, Score
@@ -57,10 +58,11 @@ def _on_rows(board: Board, task: str, cells: Cells) -> Scored:
     values = np.stack([measured[metric].value for metric in METRICS])
     influence = np.stack([among.sums(measured[metric].influence) for metric in METRICS])
     begin = 0
-    for contender, records in cells.items():
+    estimates = _estimates(values, influence, among, [len(records) for records in cells.values()])
+    for (contender, records), each in zip(cells.items(), estimates, strict=True):
         mine = slice(begin, begin := begin + len(records))
         found.measured[contender] = _measured(records, values[:, mine], influence[:, mine], among)
-        found.scores += _scores(board, task, contender, records, values[:, mine], influence[:, mine], among)
+        found.scores += _scores(board, task, contender, records, each, among.count)
         own = found.measured[contender]
         found.values |= {(contender, seed): v for seed, v in zip(own.seeds, own.values.tolist(), strict=True)}
     return found
@@ -79,19 +81,38 @@ def _measured(records: Sequence[Record], values: np.ndarray, influence: np.ndarr
     return Measured(_seeds(records), values[main], among.count, influence[main].copy(), among)
 
 
+def _estimates(
+    values: np.ndarray, influence: np.ndarray, among: Clusters, sizes: Sequence[int]
+) -> list[list[Estimate]]:
+    """Of each contender (`sizes`: its seeds) every metric; those of as many seeds in one go.
+
+    values [metrics, all seeds of all contenders]; influence [metrics, all seeds, G].
+    """
+    begins = np.cumsum([0, *sizes])
+    found: list[list[Estimate]] = [[] for _ in sizes]
+    for size in set(sizes):
+        mine = [i for i, n in enumerate(sizes) if n == size]
+        seeds = np.concatenate([np.arange(begins[i], begins[i] + size) for i in mine])
+        whole = len(mine) == len(sizes)  # of which no copy is made
+        values_of, influence_of = (x if whole else x[:, seeds] for x in (values, influence))
+        tops = np.repeat([most(name) for name in METRICS], len(mine)).tolist()
+        flat = values_of.reshape(-1, size), influence_of.reshape(-1, size, among.count)  # metrics, then contenders
+        each = each_over_seeds(*flat, among, tops)
+        for place, i in enumerate(mine):
+            found[i] = each[place :: len(mine)]
+    return found
+
+
 def _scores(
-    board: Board, task: str, contender: str, records: Sequence[Record], values: np.ndarray, influence: np.ndarray,
-    among: Clusters,
-) -> list[Score]:  # fmt: skip
+    board: Board, task: str, contender: str, records: Sequence[Record], estimates: Sequence[Estimate], groups: int
+) -> list[Score]:
     """Of the metrics that have a number for every seed: not every task has subpopulations."""
-    known = np.isfinite(values).all(1)
-    names = [name for name, has in zip(METRICS, known, strict=True) if has]
-    estimates = each_over_seeds(values[known], influence[known], among, [most(name) for name in names])
     assert records[0].test is not None
     side, rows, spent = str(records[0].about["contender_family"]), len(records[0].test.id), _spent(records)
     return [
-        Score(board, task, contender, side, name, estimate, len(records), rows, among.count, *spent)
-        for name, estimate in zip(names, estimates, strict=True)
+        Score(board, task, contender, side, name, estimate, len(records), rows, groups, *spent)
+        for name, estimate in zip(METRICS, estimates, strict=True)
+        if math.isfinite(estimate.value)
     ]
 
 

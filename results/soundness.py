@@ -6,6 +6,7 @@ takes them for, rows of one length. Which facts a record has beyond that is its 
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import unicodedata
@@ -61,8 +62,8 @@ class Inspector:
         try:
             _need(is_key(record.key), "its key is none")
             _need(record.status in STATUSES, "its status is none")
-            self._once(_look_at_leaf, "provenance", record.provenance)
-            self._once(_look_at_leaf, "cleaning", record.cleaning)
+            self._once(_look_at_provenance, record.provenance)
+            self._once(_look_at_cleaning, record.cleaning)
             if not _is_plain([getattr(record, name) for name in _OWN]):
                 for name in _OWN:
                     _look_at_leaf(name, getattr(record, name))
@@ -87,11 +88,11 @@ class Inspector:
         texts += [rows.stratum] if isinstance(rows, Answers) and rows.stratum is not None else []
         arrays = [rows.group]
         arrays += [a for a in (rows.truth, rows.fold) if a is not None] if isinstance(rows, Answers) else []
-        self._once(_look_at_columns, kind, len(texts), *texts, *arrays)
+        self._once(_LOOK_AT_COLUMNS[kind, len(texts)], *texts, *arrays)
         _look_at_scores(kind, rows, len(rows.id))
 
     def _once(self, look: Callable[..., None], *things: Any) -> None:
-        key = (look, *((type(t), t if isinstance(t, (str, int)) else id(t)) for t in things))
+        key = (look, *map(id, things))
         if key not in self._sound:
             look(*things)
             self._sound[key] = things
@@ -339,3 +340,10 @@ def _is_plain(value: Any) -> bool:
         if not level:
             break
     return not level and math.inf not in leaves and -math.inf not in leaves
+
+
+_look_at_provenance = functools.partial(_look_at_leaf, "provenance")
+_look_at_cleaning = functools.partial(_look_at_leaf, "cleaning")
+_LOOK_AT_COLUMNS = {
+    (kind, named): functools.partial(_look_at_columns, kind, named) for kind in KINDS for named in range(2, 5)
+}  # each one object, by which what it has looked at is remembered

@@ -140,13 +140,19 @@ def each_over_seeds(
         of_seeds = values.var(axis=1, ddof=1) / seeds
         both = among.variance(influence - together[:, None]).sum(1) / (seeds - 1) / seeds
     alone = (of_seeds - both).clip(min=0)
-    columns = (means, of_examples, alone, of_seeds, effective)
-    each = zip(*(column.tolist() for column in columns), most, known, strict=True)
+    variances, freedoms = np.stack([of_examples, of_seeds]), _freedoms(effective, among.count)
+    both = np.stack([freedoms, np.full(len(values), float(seeds - 1))])
+    freedom = _cochrans(variances, both)
+    half = special.stdtrit(freedom, 0.5 + LEVEL / 2) * (of_examples + alone) ** 0.5
+    lows, highs = np.maximum(means - half, least), np.minimum(means + half, most)
+    columns = (means, lows, highs, of_examples + alone, freedom, effective, of_examples, freedoms, of_seeds)
     return [
-        _by_terms(mean, a + b, ((a, _freedom(n, among.count)), (weight, float(seeds - 1))), top, least, n)
+        Estimate(mean, low, high, variance, f, n, ((a, fa), (b, float(seeds - 1))))
         if tells
         else Estimate(mean, None, None, None, np.inf, n)
-        for mean, a, b, weight, n, top, tells in each
+        for tells, mean, low, high, variance, f, n, a, fa, b in zip(
+            known.tolist(), *(column.tolist() for column in columns), strict=True
+        )
     ]
 
 
@@ -356,11 +362,21 @@ def _tails(t: float, terms: Sequence[tuple[float, float]]) -> tuple[float, float
     return min(own), max(own)
 
 
-def _freedom(effective: float, groups: int) -> float:
-    """Degrees of freedom of a variance over groups: twice its square over its own variance, from the fourth moment of
-    the influences (that of normal ones is groups - 1)."""
-    spread = 1 / max(effective, 1.0) - 1 / groups
-    return max(2 / spread - 1, 1.0) if spread > 1e-9 else np.inf
+def _freedoms(effective: np.ndarray, groups: int) -> np.ndarray:
+    """Degrees of freedom of variances over groups: twice a square over its own variance, from the fourth moment of the
+    influences (that of normal ones is groups - 1)."""
+    spread = 1 / np.maximum(effective, 1.0) - 1 / groups
+    return np.where(spread > 1e-9, np.maximum(2 / np.maximum(spread, 1e-9) - 1, 1.0), np.inf)
+
+
+def _cochrans(variances: np.ndarray, freedoms: np.ndarray, tail: float = 0.5 + LEVEL / 2) -> np.ndarray:
+    """`_cochran` of many: variances and degrees of freedom [terms, M], both above 0 where a term counts."""
+    weight = np.where((variances > 0) & (freedoms > 0), variances, 0.0)
+    mean = (weight * special.stdtrit(np.maximum(freedoms, 1e-9), tail)).sum(0) / np.where(
+        weight.any(0), weight.sum(0), 1.0
+    )
+    many = ~(mean > special.ndtri(tail) * (1 + 1e-9))
+    return np.where(many, np.inf, special.stdtridf(tail, np.where(many, 2.0, mean)))
 
 
 def _welch(terms: Sequence[tuple[float, float]]) -> float:
@@ -368,12 +384,6 @@ def _welch(terms: Sequence[tuple[float, float]]) -> float:
     total = sum(v for v, _ in terms)
     shares = sum(v**2 / f for v, f in terms if np.isfinite(f) and f > 0)
     return total**2 / shares if shares > 0 else np.inf
-
-
-def _by_terms(
-    mean: float, variance: float, terms: tuple[tuple[float, float], ...], most: float, least: float, effective: float
-) -> Estimate:
-    return replace(_estimate(mean, variance, _cochran(terms), most, least, effective), terms=terms)
 
 
 def _estimate(
