@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
 RIDGE = 0.005  # of squared weights: keeps separable scores finite
+MOST_CLASSES = 20  # whose regression is fitted as one: its cost grows with their sixth power
 STEPS = 100  # of Newton's method, at most
 CONVERGED = 1e-7  # a step so small leaves an error of its square
 
@@ -15,7 +16,8 @@ CONVERGED = 1e-7  # a step so small leaves an error of its square
 @dataclass(frozen=True)
 class Calibrators:
     """Platt scaling of R scorings: multinomial logistic regressions on standardised scores (for two classes: on the
-    difference of the columns)."""
+    difference of the columns). Beyond MOST_CLASSES each column has a slope and an intercept of its own, fitted one
+    against the rest."""
 
     centre: np.ndarray  # [R, 1, features]
     scale: np.ndarray  # [R, 1, features]
@@ -42,7 +44,7 @@ def calibrators(score: np.ndarray, truth: np.ndarray) -> Calibrators:
         line = _two_classes(standard[..., 0], truth)
         weights = np.stack([-line / 2, line / 2], axis=2)
     else:
-        weights = _many_classes(standard, truth, classes)
+        weights = (_many_classes if classes <= MOST_CLASSES else _one_by_one)(standard, truth, classes)
     return Calibrators(centre, scale, weights[:, :-1], weights[:, -1:])
 
 
@@ -108,6 +110,14 @@ def _many_classes(standard: np.ndarray, truth: np.ndarray, classes: int) -> np.n
         if not still.any():
             break
         moving, p, now = moving[still], p[still], now[still]
+    return w
+
+
+def _one_by_one(standard: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """The same of a column and its class at a time."""
+    w = np.zeros((len(standard), classes + 1, classes))
+    for one in range(classes):
+        w[:, [one, -1], one] = _two_classes(standard[..., one], (truth == one).astype(int))
     return w
 
 

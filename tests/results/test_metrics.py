@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics as sk
 
 from results import ranking
-from results.calibration import thresholds
+from results.calibration import calibrators, thresholds
 from results.metrics import METRICS, answered, auroc, evaluate
 from results.ranking import by_class, macro
 from results.record import Answers
@@ -118,6 +118,21 @@ def test_calibration_is_a_logistic_regression(classes: int) -> None:
     fit, asked = ((x - raw[0].mean(0)) / raw[0].std(0) for x in raw)
     theirs = LogisticRegression(C=100, tol=1e-8, max_iter=5000).fit(fit, dev.truth)
     np.testing.assert_allclose(answered([test], [dev]).probability[0], theirs.predict_proba(asked), atol=5e-3)
+
+
+def test_many_classes_are_calibrated_one_by_one() -> None:
+    """Of 77 classes one regression would have 6,006 weights, and their square in memory for each scoring."""
+    rng = np.random.default_rng(3)
+    truth = np.tile(np.arange(77), 20)
+    score = rng.normal(size=(2, len(truth), 77)) + 4 * np.eye(77)[truth]
+    score[1] *= np.linspace(1, 50, 77)  # columns on scales of their own
+    told = calibrators(score, truth).probabilities(score)
+    assert told.shape == score.shape and np.allclose(told.sum(2), 1)
+    for each in told:
+        assert sk.accuracy_score(truth, each.argmax(1)) > 0.9
+        assert sk.log_loss(truth, each) < 0.5  # that of the classes' shares is 4.3
+    constant = calibrators(np.zeros((1, 77, 77)), np.arange(77)).probabilities(np.zeros((1, 1, 77)))
+    assert np.allclose(constant, 1 / 77)
 
 
 def test_constant_scores_are_chance_not_an_error() -> None:
