@@ -147,8 +147,10 @@ class Meter:
                 f"It ran for longer than the {self.max_seconds:g} s of budget.seconds; raise that, or give it fewer "
                 f"trials."
             )
+        if self.max_lm_tokens is None:
+            return
         spent = self.ledgers[TOTAL].summary(self.layers)["lm_tokens"]
-        if self.max_lm_tokens is not None and spent > self.max_lm_tokens:
+        if spent > self.max_lm_tokens:
             raise OverBudgetError(
                 f"It spent {spent:.0f} LM tokens and the budget allows {self.max_lm_tokens}; "
                 f"raise budget.lm_tokens or give it fewer trials."
