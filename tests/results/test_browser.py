@@ -85,6 +85,9 @@ def test_the_first_board_is_shown_and_tabs_show_the_others(page: Page, written: 
     page.get_by_role("tab", name="steer").click()
     assert page.locator(".board.shown h2").inner_text().startswith("steer")
     assert page.get_by_role("tab", selected=True).inner_text().startswith("steer")
+    assert page.evaluate("scrollY") == 0  # the tabs stay in sight
+    assert page.locator(".board.shown h3", has_text="What the judge makes").count() == 1
+    assert page.locator(".board.shown th", has_text="salad as answer").is_visible()
 
 
 def test_tabs_answer_to_the_arrow_keys(page: Page, written: Path) -> None:

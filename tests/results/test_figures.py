@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -178,6 +179,23 @@ def test_a_figure_without_numbers_is_left_out_before_a_file_is_written(
     own = SimpleNamespace(draw=lambda boards, metric, width: Drawn(plt.figure(), "Of nobody.", []))
     monkeypatch.setitem(figures.KINDS, "own", own)
     with pytest.raises(figures.NothingToDrawError, match="drawn no numbers"):
+        figures.draw("own", tables[:1], "main", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("caption", "numbers", "told"),
+    [
+        ("Short.", [{"a": 1}], "caption"),
+        ("A caption that is a sentence of its own.....", [{"a": 1}, {"b": 2}], "same keys"),
+        ("A caption that is a sentence of its own.....", [[1, 2]], "no mappings"),
+    ],
+)
+def test_what_a_figure_must_hold_is_asked_for(
+    tables: list[Table], monkeypatch: pytest.MonkeyPatch, caption: str, numbers: list[Any], told: str
+) -> None:
+    own = SimpleNamespace(draw=lambda boards, metric, width: Drawn(plt.figure(), caption, numbers))
+    monkeypatch.setitem(figures.KINDS, "own", own)
+    with pytest.raises(figures.BrokenFigureError, match=told):
         figures.draw("own", tables[:1], "main", 5.0)
 
 

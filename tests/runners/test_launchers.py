@@ -139,10 +139,15 @@ def test_ray_s_yaml_names_what_its_plugin_takes() -> None:
     assert ray["init"]["object_store_memory"] is None  # a size, which the plugin else gives, joins no cluster
 
 
-def test_a_launcher_without_its_extra_is_told_in_a_sentence(base: list[str], capsys: Any) -> None:
+def test_a_launcher_that_cannot_start_here_is_told_in_a_sentence(
+    base: list[str], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert set(cli.LAUNCHERS) == set(options("launcher"))
     assert cli.main(["run", *base, "launcher=ray_cluster"]) == 1
     assert "launcher=ray_cluster needs the extra `ray`" in capsys.readouterr().err
+    monkeypatch.setenv("PATH", "")
+    assert cli.main(["run", *base, "launcher=slurm"]) == 1
+    assert "launcher=slurm needs SLURM's srun" in capsys.readouterr().err
 
 
 def test_a_short_soak_loses_nothing(tmp_path: Path, capsys: Any) -> None:

@@ -257,6 +257,7 @@ def test_pruning_without_a_kind_says_which_there_are(tmp_path: Path, said: Said)
     before = everything(littered(tmp_path).root)
     assert said("prune", tmp_path, "--yes") == (1, [])
     assert said.err == "Say what is to go: --failed, --packed, --leftovers, --unreadable.\n"
+    assert said("prune", tmp_path / "nowhere", "--failed") == (1, []) == said("prune", tmp_path / "nowhere")
     assert everything(tmp_path) == before
 
 
