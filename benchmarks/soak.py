@@ -99,7 +99,7 @@ class Soak:
         self.paused.clear()
         for stranger in (self.store / "records").glob("stranger*"):
             stranger.unlink()
-        found, _ = answers(self.store)
+        found, _ = answers(self.store) if self.store.exists() else ({}, [])  # a round may just have begun
         files = {path.stem for path in Store(self.store).files}
         self.bad["lost"] += sorted(self.seen - self.spoiled - files)
         self.bad["torn"] += sorted(files - self.spoiled - found.keys())

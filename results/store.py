@@ -90,7 +90,7 @@ class Store:
         if not self._swept:
             self._sweep()
         partial = self._written(record)
-        if self._read(target) is None:
+        if _is_unreadable(target):  # nothing else is moved: who is killed half way would take another's record along
             _put_aside(target)
             self._unreadable.pop(target, None)
         if replace:
@@ -201,6 +201,17 @@ def read(path: Path) -> Record:
         f"The record {shown(path)} cannot be read ({reason(why)}); its sweep runs the cell again and puts the file "
         f"aside."
     ) from why
+
+
+def _is_unreadable(path: Path) -> bool:
+    """Whether something lies there that is no record."""
+    try:
+        read(path)
+    except FileNotFoundError:
+        return False
+    except StoreError:
+        return True
+    return False
 
 
 def unpack(path: Path, wrong: list[str]) -> Iterator[Record]:

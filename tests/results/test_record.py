@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import results.store as module
 from results import pack
 from results.record import Answers, Cell, Record, canonical, key
 from results.store import Store, StoreError
@@ -161,17 +162,27 @@ def test_who_is_late_in_putting_aside_brings_the_record_back(tmp_path: Path, mon
     store, late = Store(tmp_path), Store(tmp_path)
     path = store.save(record())
     path.write_bytes(b"torn")
-    looked = late._read
+    looked = module._is_unreadable
 
-    def then_the_other_saves(where: Path) -> Record | None:
+    def then_the_other_saves(where: Path) -> bool:
+        monkeypatch.undo()
         found = looked(where)
         store.save(record(status="failed", error="first"))
         return found
 
-    monkeypatch.setattr(late, "_read", then_the_other_saves)
+    monkeypatch.setattr(module, "_is_unreadable", then_the_other_saves)
     late.save(record(status="failed", error="second"))
     assert store.load(record().key).error == "first"  # type: ignore[union-attr]
     assert [p.read_bytes() for p in store.folder.glob("*.unreadable")] == [b"torn"]
+
+
+def test_who_finds_nothing_moves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the saving another process was first: were its record moved, a kill would lose it."""
+    moved: list[Path] = []
+    monkeypatch.setattr(module, "_put_aside", moved.append)
+    Store(tmp_path).save(record())
+    Store(tmp_path).save(record(), replace=True)
+    assert moved == []
 
 
 def test_a_folder_or_a_link_to_nothing_in_a_record_s_place_gives_way(tmp_path: Path) -> None:
