@@ -12,7 +12,7 @@ from results.store import Store
 from results.table import Table
 
 ROOT = Path(__file__).parents[1]
-STORES = [ROOT / "results" / "published" / name for name in ("axbench", "axbench_others")]
+STORES = [ROOT / "results" / "published" / name for name in ("axbench", "axbench_fd", "axbench_others")]
 PAGE = ROOT / "docs" / "detection.md"
 OTHER = "linear_probe"
 HEAD = f"| contender | AUROC | less {OTHER} | without hard negatives |"
