@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from arena.models import ModelSpec
+from runners import column
 from runners.column import breakdown
 
 
@@ -14,3 +18,11 @@ def test_the_breakdown_adds_up() -> None:
     )
     assert "encoding" not in breakdown("t", 55.0, 0.0, spent)
     assert breakdown("t", 0.0, 0.0, []).startswith("t: 0 s in all")
+
+
+def test_a_dictionary_trained_anew_is_read_anew(tiny_spec: ModelSpec, tmp_path: Path) -> None:
+    """Keys hash what lies at its place now; a process that lives on must not answer with what lay there before."""
+    words = tiny_spec, (("middle", "somewhere"),), str(tmp_path), 1.0
+    first = column.load_reader(*words, frozenset({("dictionary middle", "a")}))
+    assert column.load_reader(*words, frozenset({("dictionary middle", "a")})) is first
+    assert column.load_reader(*words, frozenset({("dictionary middle", "b")})) is not first
