@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -94,8 +94,8 @@ class Table:
     curves: Mapping[str, tuple[tuple[float, float], ...]]  # steerer -> damage and selection's score of each trial
     measured: Mapping[tuple[str, str], Measured]  # task, contender -> the main metric, seed by seed
     records: Mapping[tuple[str, str], tuple[Record, ...]]  # task, contender -> its cells, whatever became of them
-    filtered: str = field(default="", kw_only=True)  # what of the store is left out, where that changes verdicts
     known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
+    filtered: str = ""  # what of the store is left out, where that changes verdicts
 
     def complete(self, contender: str) -> bool:
         have, of = self.coverage.get(contender, (0, 0))

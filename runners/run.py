@@ -56,11 +56,12 @@ def job(frame: dict[str, Any]) -> None:
     made = make(frame)
     build.refuse_put_aside(HydraConfig.get().overrides.task, made.task.meta.track)
     keys = list(made.cells)
+    word = note(str(store.root), keys, None)
     found = {k: store.status(k) for k in keys}
     todo = column.missing(found, frame["resume"])
     left = set(todo)
     done = [k for k in keys if found[k] == "ok" and k not in left]
-    note(str(store.root), keys, None, done)
+    note(str(store.root), keys, None, done, word)
     if todo:
         planned = plan.estimate(made, todo, plan.recall([store.root]))
         LOG.info("%s", planned.told())
@@ -181,12 +182,13 @@ def exit_code(invocation: Path) -> int:
     return 1 if bad or broken else 0
 
 
-def note(store: str, keys: list[str], error: str | None, done: Sequence[str] = ()) -> None:
-    """Leaves word of what this job is to run and what it found `done`; the exit code is decided from these notes and
-    the store."""
+def note(store: str, keys: list[str], error: str | None, done: Sequence[str] = (), again: Path | None = None) -> Path:
+    """Leaves word of what this job is to run and what it found `done` (`again`: in the place of an earlier word); the
+    exit code is decided from these notes and the store."""
     folder = Path(os.environ.get(INVOCATION) or begin())
     folder.mkdir(parents=True, exist_ok=True)
     word = {"store": store, "keys": keys, "error": error, "done": list(done)}
-    target = folder / f"{uuid.uuid4().hex}.json"
+    target = again or folder / f"{uuid.uuid4().hex}.json"
     target.with_suffix(".partial").write_text(json.dumps(word))  # whoever counts may look at any time
     target.with_suffix(".partial").rename(target)
+    return target

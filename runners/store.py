@@ -10,6 +10,7 @@ from tqdm import tqdm
 from arena.contract import FairfightError
 from results import pack, upkeep
 from results.record import Record
+from results.render import count
 from results.store import Store, StoreError, fitting, shown
 
 _MOST_TOLD = 5  # unreadable files that are named one by one
@@ -77,7 +78,7 @@ def _pack(chosen: argparse.Namespace) -> int:
             pack.write(list(records.values()), path)
         except ValueError as error:
             raise StoreError(f"The pack {path} was not written: {error}.") from error
-        print(f"{name}: {_count(len(records), 'record')}, {path.stat().st_size / 1e3:.0f} kB")
+        print(f"{name}: {count(len(records), 'record')}, {path.stat().st_size / 1e3:.0f} kB")
     return tell_unreadable(source)
 
 
@@ -97,8 +98,8 @@ def _check(chosen: argparse.Namespace) -> int:
     for finding in check.findings:
         print(finding)
     print(
-        f"{_count(check.sound, 'record')} sound, in {_count(len(check.files), 'file')} and "
-        f"{_count(len(check.packs), 'pack')}; {_count(len(check.findings), 'finding')}"
+        f"{count(check.sound, 'record')} sound, in {count(len(check.files), 'file')} and "
+        f"{count(len(check.packs), 'pack')}; {count(len(check.findings), 'finding')}"
     )
     return 0 if all(finding.harmless for finding in check.findings) else 1
 
@@ -112,8 +113,8 @@ def _merge(chosen: argparse.Namespace) -> int:
     for line in found.conflicts:
         print(line)
     print(
-        f"{_count(found.copied, 'record')} copied, {found.replaced} in the place of failures, {found.same} there "
-        f"already, {_count(found.left, 'failure')} left; {_count(len(found.conflicts), 'conflict')}"
+        f"{count(found.copied, 'record')} copied, {found.replaced} in the place of failures, {found.same} there "
+        f"already, {count(found.left, 'failure')} left; {count(len(found.conflicts), 'conflict')}"
     )
     return max([tell_unreadable(store) for store in (*sources, target)] + [int(bool(found.conflicts))])
 
@@ -134,9 +135,5 @@ def _prune(chosen: argparse.Namespace) -> int:
             if chosen.yes:
                 finding.path.unlink(missing_ok=True)
             print(finding)
-    print(f"{_count(len(gone), 'file')} deleted" if chosen.yes else f"{_count(len(gone), 'file')} would go with --yes")
+    print(f"{count(len(gone), 'file')} deleted" if chosen.yes else f"{count(len(gone), 'file')} would go with --yes")
     return 0
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}{'s' * (n != 1)}"
