@@ -69,9 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _call(command: str, rest: list[str]) -> int:
     """A command that needs no Hydra application."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     from arena.contract import FairfightError, first_line
     from results.store import StoreError
 
@@ -83,39 +80,20 @@ def _call(command: str, rest: list[str]) -> int:
         code: int = module.command(rest)
     except (FairfightError, StoreError) as error:
         return _fail(first_line(error))
-    except (HydraException, OmegaConfBaseException) as error:
-        return _fail(f"{_reason(error)}; `fairfight {command} -h` shows what may be set.{_choices(error)}")
     return code
-
-
-def _reason(error: Exception) -> str:
-    """What Hydra says, and what it says it of."""
-    from arena.contract import first_line
-
-    told = [error, *([error.__cause__] if error.__cause__ else [])]
-    return ": ".join(first_line(each).rstrip(".") for each in told)
-
-
-def _choices(error: Exception) -> str:
-    """What a configuration group offers, where a choice of it is not there."""
-    from runners.compose import options
-
-    group = re.search(r"'(\w+)/\w+'", str(error))
-    if group is None or not (importlib.resources.files("conf") / group[1]).is_dir():
-        return ""
-    return f" For {group[1]} there are: {', '.join(options(group[1]))}."
 
 
 def _app(command: str, rest: list[str]) -> int:
     """A Hydra application. The exit code is decided from what its jobs left word of, and from the store."""
     if importlib.util.find_spec("torch") is None:
         return _fail(f"`fairfight {command}` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
-    mistake = (_unknown_choice(rest) or _unwritable_store(rest) or _no_launcher(rest)) if command == "run" else None
-    if mistake:
-        return _fail(mistake)
     if {"-h", "--help"} & set(rest):
         print(_help(command))
         return 0
+    mistake = (_unknown_choice(rest) or _unwritable_store(rest) or _no_launcher(rest)) if command == "run" else None
+    mistake = mistake or _no_configuration(command, rest)
+    if mistake:
+        return _fail(mistake)
     from runners import run
 
     sweeps = [] if {"-m", "--multirun"} & set(rest) or not _launcher(rest) else ["-m"]  # launchers act in sweeps alone
@@ -181,10 +159,32 @@ def _unwritable_store(rest: list[str]) -> str | None:
     for word in rest:
         name, _, value = word.lstrip("+").partition("=")
         for folder in value.split(",") if name == "store" else ():
+            if not folder:
+                return f"{word!r} names no folder; write store=runs."
             try:
                 Path(folder).expanduser().mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 return f"The store {folder!r} cannot be made ({error.strerror}); name a folder you may write to."
+    return None
+
+
+def _no_configuration(command: str, rest: list[str]) -> str | None:
+    """What is wrong with the first job's configuration; Hydra would say so in several lines of its own terms."""
+    from arena.contract import FairfightError
+    from runners.compose import raw, refuse_mistakes
+
+    if any(word.startswith("-") and word not in {"-m", "--multirun"} for word in rest):
+        return None  # folders of the user's own, or no job at all
+    words = [word for word in rest if not word.startswith("-")]
+    named = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
+    experiments = [each for name in named for each in name.split(",")]
+    sweeping = [e for e in experiments if raw("experiment", e).get("hydra", {}).get("mode") == "MULTIRUN"]
+    try:
+        refuse_mistakes(
+            command.replace("-", "_"), words, swept=bool(len(words) < len(rest) or sweeping or _launcher(rest))
+        )
+    except FairfightError as error:
+        return str(error)
     return None
 
 

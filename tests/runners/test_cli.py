@@ -218,6 +218,13 @@ def test_a_failed_cell_is_a_record_with_one_sentence(
         (["contender=majority", "+contender.majority.grid.x=[1]"], "majority has no hyperparameter 'x'"),
         (["contender=linear_probe", "~contender.linear_probe.layer"], "layer has a grid and no default"),
         (["store=/proc/none"], "The store '/proc/none' cannot be made"),
+        (["store="], "'store=' names no folder"),
+        (["contendr=majority"], "There is no option 'contendr' (did you mean contender?)"),
+        (["-m", "seeds=[0],[1]", "task.max_tokn=9"], "There is no option 'task.max_tokn'"),
+        (["seeds=abc"], "write a list: seeds=[abc]."),
+        (["seeds=[0"], "'seeds=[0' cannot be read"),
+        (["task.max_tokens=8,9"], "task.max_tokens=8,9 gives several values; add -m to sweep"),
+        (["nonsense"], "'nonsense' is no override"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_no_record(
@@ -230,6 +237,7 @@ def test_a_mistake_gets_one_sentence_and_no_record(
     assert done.returncode != 0
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+    assert "HYDRA_FULL_ERROR" not in done.stderr
     assert not (tmp_path / "runs" / "records").exists()
 
 
@@ -333,7 +341,9 @@ def test_other_commands_say_what_is_wrong(tmp_path: Path, capsys: Any) -> None:
     for words, sentence in (
         (["leaderboard", f"store={tmp_path / 'none'}"], "There is no folder"),
         (["leaderboard", f"store={tmp_path / 'begun'}"], "holds no records"),
-        (["leaderboard", "stor=x"], "`fairfight leaderboard -h` shows what may be set."),
+        (["leaderboard", "stor=x"], "'stor' (did you mean store?); `fairfight leaderboard -h` shows what may be set."),
+        (["train-sae", "sites=x"], "There is no option 'sites' (did you mean site?); `fairfight train-sae -h` shows"),
+        (["plan", "seeds=[0"], "'seeds=[0' cannot be read"),
         (["figures", "figure=[wnis]"], "For figure there are: cost, damage, head_to_head,"),
         (["figures", "+figure.mine.kind=scores"], "figure.mine has no metric; say it in its YAML"),
         (["figures", "figure.scores.width=wide"], "figure.scores.width='wide' is no width; give inches"),
