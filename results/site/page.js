@@ -101,9 +101,11 @@
 
   const theme = document.getElementById("theme");
   theme.hidden = false;
+  try { if (localStorage.getItem("theme")) root.dataset.theme = localStorage.getItem("theme"); } catch { /* nor tells */ }
   theme.addEventListener("click", () => {
     const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
     root.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* a sandbox keeps nothing */ }
   });
 
   addEventListener("hashchange", follow);

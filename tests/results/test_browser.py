@@ -251,3 +251,19 @@ def test_without_scripts_every_board_is_there(browser: Browser, written: Path) -
     opened.goto(written.as_uri())
     assert opened.locator(".board:visible").count() == 3  # two boards, and what they say together
     context.close()
+
+
+def test_the_chosen_colours_are_there_after_a_reload(page: Page, written: Path) -> None:
+    page.goto(written.as_uri())
+    page.locator("#theme").click()
+    chosen = page.evaluate("document.documentElement.dataset.theme")
+    page.reload()
+    assert page.evaluate("document.documentElement.dataset.theme") == chosen
+
+
+def test_no_name_is_cut_on_a_small_screen(page: Page, written: Path) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(written.as_uri())
+    page.get_by_role("tab", name="steer").click()
+    cut = "heads => heads.filter(h => h.scrollWidth > h.clientWidth).map(h => h.innerText)"
+    assert page.eval_on_selector_all(".board.shown .ranking tbody th", cut) == []
