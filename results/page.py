@@ -23,6 +23,7 @@ from results import samples
 from results.assumptions import HOW, about_across, across, assumptions
 from results.charts import Line, Point, frontier, lines, scatter, steps
 from results.measures import BESIDE, TITLES
+from results.quiver import NONE as NO_TOOLBOX
 from results.quiver import Quiver, quivers
 from results.record import Record, Steered, canonical
 from results.render import JUDGED_TEXTS, against_control, count, judged_texts, seeds_of, what_intervals_say
@@ -84,6 +85,7 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "how": HOW,
         "floors": FLOORS[t.board.track],
         "none": _none(t),
+        "no_toolbox": NO_TOOLBOX if t.board.track == "steer" else _none(t),
         "looking": bool(found) and t.board.half != "lockbox",
         "scatter": _cost(t, name),
         "damage": _damage(t, name),

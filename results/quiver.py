@@ -3,6 +3,9 @@
 A toolbox answers a task with the contender that did best on the shared folds, chosen anew for every task and seed. The
 question of SAE-Probes (Kantamneni et al. 2025): does the test score rise when a method is put into the toolbox? There
 one holdout of 100 rows chose, which rewards luck; here the folds choose that chose the trials.
+
+In track `steer` there is no toolbox: every concept's trial is the best of a few on ten instructions, so that what it
+reached there flatters whoever had more trials, and no record holds what would have been reached on others.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ import numpy as np
 
 from results.stats import difference
 from results.table import Table
+
+NONE = "Track steer has no toolbox: what a trial reached where it was chosen flatters whoever had more of them."
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ def quivers(table: Table) -> list[Quiver]:
 
 def _quivers(table: Table) -> list[Quiver]:
     arrows, methods = pool(table), table.complete_ones("method")
-    if not arrows:
+    if not arrows or table.board.track == "steer":
         return []
     groups = [(method,) for method in methods] + ([methods] if len(methods) > 1 else [])
     return [quiver(table, arrows, added) for added in groups]

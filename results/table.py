@@ -21,7 +21,7 @@ VERSUS = {"detect": "linear_probe", "steer": "prompt_steering"}  # what every co
 UNTOUCHED = "no_intervention"
 AT_FLOOR = {  # what it means
     "detect": "no prompt's interval lies above chance",
-    "steer": "no prompt's interval lies above what the model does by itself",
+    "steer": "no prompt is shown to lie above what the model does by itself",
 }
 PLAIN = "standard"  # the regime whose boards come first, and that others are laid beside
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
@@ -238,7 +238,7 @@ def prompting(t: Table) -> tuple[str, ...]:
 
 
 def at_floor(t: Table) -> list[str]:
-    """Tasks that were prompted and where no prompting contender's interval lies above the floor: chance, or in track
+    """Tasks that were prompted and where no prompting contender is shown to lie above the floor: chance, or in track
     `steer` what the model does by itself."""
     return t.once("at_floor", lambda: _at_floor(t))
 
@@ -247,14 +247,21 @@ def _at_floor(t: Table) -> list[str]:
     found = []
     for task in t.tasks:
         asked = [s for c in prompting(t) if (s := t.find(task, c)) is not None and s.family == "baseline"]
-        floor = floor_of(t, task)
-        if asked and not any(_clears(s.estimate, floor) for s in asked):
+        if asked and not any(_clears(t, s) for s in asked):
             found.append(task)
     return found
 
 
-def _clears(e: Estimate, floor: float) -> bool:
-    """Whether the interval lies above the floor; a score too near perfection for an interval does."""
+def _clears(t: Table, asked: Score) -> bool:
+    """Whether the interval lies above the floor; a score too near perfection for an interval does.
+
+    Where the floor is another contender's, the same rows are asked of both: the interval of the difference counts.
+    """
+    measured = {(asked.task, c) for c in (asked.contender, UNTOUCHED)}
+    gap = t.gap(asked.task, asked.contender, UNTOUCHED) if measured <= t.measured.keys() else None
+    if t.board.track == "steer" and gap is not None and gap.low is not None:
+        return gap.low > 0
+    e, floor = asked.estimate, floor_of(t, asked.task)
     return e.low > floor if e.low is not None else e.effective < FEWEST_FOR_INTERVAL and e.value > (1 + floor) / 2
 
 

@@ -14,7 +14,8 @@ so that no cell that failed makes a win):
   stands on (near a perfect score most groups count for nothing; a tie asks for 30), or over tasks fewer than 6
   families.
 
-Where prompting is at its floor nothing is claimed against it: there it is neither in the pool nor an opponent.
+Where prompting is at its floor nothing is claimed against it: there it is neither in the pool nor an opponent. What
+beats the pool must stand above it all the same, so that no noise in its answers makes a win.
 
 A difference counts at one-sided 2.5 %, where a 95 % interval leaves out 0, equivalence at 5 %. What would be found, and
 the power, are those of the first step of Holm's adjustment, at 2.5 % over the number of methods.
@@ -93,6 +94,7 @@ class _Compared:
     method: str
     opponent: str
     gaps: dict[str, Estimate]  # less each baseline of the pool
+    silent: list[Estimate]  # less each that nothing is claimed against
     beside: Estimate | None
     control: Estimate | None
     pool: tuple[str, ...]
@@ -207,25 +209,27 @@ def _met(table: Table, task: str) -> tuple[str, ...]:
 
 
 def _partial(table: Table, task: str) -> tuple[str, ...]:
-    """The others of the pool: baselines that lack cells elsewhere (`all`: somewhere)."""
+    """The others that can be met there: baselines that lack cells elsewhere (`all`: somewhere)."""
     some = [c for c, side in sorted(table.sides.items()) if side == "baseline" and not table.complete(c)]
     has = {b: [t for t in table.tasks if table.complete_on(t, b)] for b in some}
     if task == ALL:
-        enough = {b: len({table.families[t] for t in tasks}) >= FEWEST_FAMILIES for b, tasks in has.items()}
-        return tuple(b for b in some if enough[b] and b not in _silent(table, task))
-    return tuple(b for b in some if task in has[b] and b not in _silent(table, task))
+        return tuple(b for b in some if len({table.families[t] for t in has[b]}) >= FEWEST_FAMILIES)
+    return tuple(b for b in some if task in has[b])
 
 
 def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Compared]:
-    found, every = [], (_met(table, task), _partial(table, task))
+    found, silent = [], _silent(table, task)
+    every = (pool(table), _partial(table, task))
     for method in table.complete_ones("method"):
-        arrows, others = every
+        complete, others = every
         if equal_access:
-            arrows, others = (
+            complete, others = (
                 tuple(b for b in names if set(table.access[b]) <= set(table.access[method])) for names in every
             )
+        arrows = tuple(b for b in complete if b not in silent)
         rival = _opponent(table, arrows, task)
-        gaps = {b: e for b in (*arrows, *others) if (e := gap(method, b)) is not None}
+        met = {b: e for b in (*complete, *others) if (e := gap(method, b)) is not None}
+        gaps = {b: e for b, e in met.items() if b not in silent}
         if rival is None or not gaps.keys() >= set(arrows):
             continue
         beside, control = VERSUS[table.board.track], table.control_of(method)
@@ -234,6 +238,7 @@ def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Co
                 method,
                 rival,
                 gaps,
+                [e for b, e in met.items() if b in silent],
                 gap(method, beside) if beside in table.contenders and table.complete(beside) else None,
                 gap(method, control) if control else None,
                 tuple(gaps),
@@ -244,13 +249,15 @@ def _compared(table: Table, gap: Gap, task: str, equal_access: bool) -> list[_Co
 
 def _judged(task: str, compared: Sequence[_Compared], margin: float, few: str, lacking: str) -> list[Verdict]:
     """One word each, the methods' p values adjusted for each other. few: of what there are too few; lacking: floors."""
-    better = holm([above_all(list(c.gaps.values())) for c in compared])
+    better = holm([above_all([*c.gaps.values(), *c.silent]) for c in compared])
     worse = holm([below(c.gaps[c.opponent]) for c in compared])
     first = ALPHA / max(len(compared), 1)  # the level of Holm's first step
     found = []
     for c, p, q in zip(compared, better, worse, strict=True):
         gap = c.gaps[c.opponent]
         word, note = _word(c, gap, p, q, margin)
+        if word == INCONCLUSIVE and c.silent and above_all(c.silent) > ALPHA >= above_all(list(c.gaps.values())):
+            note = "it is not shown to stand above prompting, which is at its floor"
         if lacking:
             word, note = INCONCLUSIVE, f"a floor is missing: {lacking}"
         if gap.effective < FEWEST_EFFECTIVE:

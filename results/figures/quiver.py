@@ -9,13 +9,15 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from results.figures.style import TITLES, Drawn, NothingToDrawError
-from results.quiver import quivers
+from results.quiver import NONE, quivers
 from results.table import Table
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
     found = [q for q in quivers(table) if np.isfinite(q.change)] if metric == table.main else []
+    if not found and table.board.track == "steer":
+        raise NothingToDrawError(f"{NONE[0].lower()}{NONE[1:-1]}")
     if not found:
         raise NothingToDrawError("there is no method, or no baseline, that has every cell")
     names = [q.added[0] if len(q.added) == 1 else "all methods" for q in found]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from results import leaderboard, render
+from results import leaderboard, page, render
 from results.quiver import pool, quivers
 from results.record import Record
+from results.store import Store
 from results.table import Table
 from results.verdicts import sentence, verdicts
 from tests.results.test_record import CELL, record
@@ -130,3 +132,9 @@ def test_few_families_and_several_dictionaries_find_their_control() -> None:
     names = {"probe": (0.8, 1.0), "sae [d=a]": (0.7, 3.0), "random [d=a]": (0.5, 0.5), "random [d=b]": (0.5, 2.0)}
     several = replace(board(names), controls={"sae [d=a]": "random"})
     assert render.against_control(several, "sae [d=a]").startswith("random [d=a]: ")
+
+
+def test_there_is_no_toolbox_where_what_chose_flatters_those_with_more_trials() -> None:
+    tables = leaderboard.build(Store(Path(__file__).parents[2] / "results" / "published" / "axbench").records())
+    assert {t.board.track: bool(quivers(t)) for t in tables} == {"detect": True, "steer": False}
+    assert page.NO_TOOLBOX in page.html(tables)

@@ -33,7 +33,7 @@ from results.stats import (
     power,
     sign_flip,
 )
-from results.table import Margins, Table
+from results.table import Margins, Table, at_floor
 from results.verdicts import ALL, ALPHA, Verdict, opponents, sentence, verdicts
 from runners.compose import raw
 from tests.results.test_quiver import board
@@ -138,8 +138,30 @@ def test_nothing_is_claimed_against_prompting_at_its_floor() -> None:
     assert all("asked" in v.pool for v in verdicts(told))
     low = [replace(s, estimate=replace(s.estimate, low=0.45)) if s.contender == "asked" else s for s in told.scores]
     floored = replace(told, scores=tuple(low))
-    assert {v.word for v in verdicts(floored)} == {"beats"}
+    assert {(v.word, v.opponent) for v in verdicts(floored)} == {("inconclusive", "probe")}  # noise makes no win
+    assert {v.note for v in verdicts(floored)} == {"it is not shown to stand above prompting, which is at its floor"}
     assert all("asked" not in v.pool for v in verdicts(floored))
+    worse = many({"probe": 0.7, "asked": 0.6, "sae": 0.75, "random": 0.6})
+    worse = replace(worse, access=floored.access, scores=tuple(low))
+    assert {v.word for v in verdicts(worse)} == {"beats"}
+
+
+def test_the_floor_of_steering_is_laid_beside_prompting_concept_by_concept() -> None:
+    rng = np.random.default_rng(0)
+    alone = rng.uniform(0, 0.4, PARTS)
+    both = {"no_intervention": alone, "asked": alone + rng.normal(0.03, 0.01, PARTS), "sae": alone}
+    values = {
+        name: [Measured((0, 1, 2), np.full(3, each.mean()), PARTS, parts=np.tile(each, (3, 1)))]
+        for name, each in both.items()
+    }
+    table = with_values(values, sae="method", no_intervention="control")
+    table = replace(
+        table, board=replace(table.board, track="steer"), access={**table.access, "asked": ("description",)}
+    )
+    assert at_floor(table) == []  # its own interval is as wide as concepts differ, and holds the floor
+    unlike = {**both, "asked": rng.permutation(both["asked"])}
+    measured = {("task0", n): replace(values[n][0], parts=np.tile(each, (3, 1))) for n, each in unlike.items()}
+    assert at_floor(replace(table, measured=measured)) == ["task0"]
 
 
 def test_few_groups_give_no_verdict() -> None:
