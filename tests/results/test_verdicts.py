@@ -149,15 +149,15 @@ def test_nothing_is_claimed_against_prompting_at_its_floor() -> None:
 def test_the_floor_of_steering_is_laid_beside_prompting_concept_by_concept() -> None:
     rng = np.random.default_rng(0)
     alone = rng.uniform(0, 0.4, PARTS)
-    both = {"no_intervention": alone, "asked": alone + rng.normal(0.03, 0.01, PARTS), "sae": alone}
+    both = {"no_intervention": alone, "asked": alone + rng.normal(0.01, 0.005, PARTS), "sae": alone}
     values = {
         name: [Measured((0, 1, 2), np.full(3, each.mean()), PARTS, parts=np.tile(each, (3, 1)))]
         for name, each in both.items()
     }
     table = with_values(values, sae="method", no_intervention="control")
-    table = replace(
-        table, board=replace(table.board, track="steer"), access={**table.access, "asked": ("description",)}
-    )
+    told = tuple(replace(s, metric="score") for s in table.scores if s.metric == "auroc")
+    access = {**table.access, "asked": ("description",)}
+    table = replace(table, board=replace(table.board, track="steer"), access=access, scores=told)
     assert at_floor(table) == []  # its own interval is as wide as concepts differ, and holds the floor
     unlike = {**both, "asked": rng.permutation(both["asked"])}
     measured = {("task0", n): replace(values[n][0], parts=np.tile(each, (3, 1))) for n, each in unlike.items()}
