@@ -29,9 +29,10 @@ if TYPE_CHECKING:
 CONCEPT, RELEVANCE, FLUENCY = "concept", "relevance", "fluency"
 SELECTS, SCORES = 0, 1  # which panel
 KINDS = OWN, OTHER, HARD = ("positive", "other concept", "hard negative")  # of the texts a panel learns from
+READERS = ("model", "minilm")
 BAND = (5, 95)  # percentiles of unsteered answers between which an answer's likelihood is normal
 READS = 2 / 3  # share of the depth at which the panel that scores reads a text
-C = {False: 1.0, True: 0.01}  # of the logistic regression on TF-IDF, and on standardised states
+C = {False: 1.0, True: 0.01}  # of the logistic regression on TF-IDF, and on standardised states or embeddings
 FOLDS = 5
 SALAD_WORDS = 60
 PROBES = 12  # texts of each kind whose quality is known
@@ -87,24 +88,33 @@ class Offline:
     answers that the model draws at temperature 1 to the 95th of its likeliest ones: loops are likelier still.
 
     Where a salad of a concept's words reaches what real texts do before the panel that scores, its scores are withheld.
+
+    `reads`: what the panel that scores reads of a text where it looks for the concept: `model`, the state above; or
+    `minilm`, sentence embeddings, which know nothing of the model under study.
     """
 
     VERSION = 1
     apart = True
 
+    def __init__(self, reads: str = "model") -> None:
+        if reads not in READERS:
+            raise FairfightError(f"Unknown judge.reads={reads!r}; choose one of {', '.join(READERS)}.")
+        self._reads = reads
+
     def identity(self) -> Mapping[str, Any]:
         from arena import assets
         from arena.embeddings import ASSET
 
-        return {"name": "offline", "version": self.VERSION, "embeddings": assets.pin(ASSET).sha256}
+        other = {} if self._reads == READERS[0] else {"reads": self._reads}
+        return {"name": "offline", "version": self.VERSION, "embeddings": assets.pin(ASSET).sha256} | other
 
     def panel(self, which: int, parts: Sequence[Part], asked: Sequence[Examples], lab: Lab) -> Panel:
         prompts = [prompt for examples in asked for prompt in examples.prompts]
         unchecked = [part for part in parts if part.check is None]
         texts = [text for part in unchecked for text in _reserved(part, which).completions or ()]
         words = tfidf([*texts, *prompts, *(prompts if len(parts) == 1 else ())])  # else each is asked of several parts
-        read: Encoder = partial(states, lab) if which == SCORES else words
-        alike: Encoder = lab.embeddings if which == SCORES else words
+        inside: Encoder = partial(states, lab) if self._reads == READERS[0] else lab.embeddings
+        read, alike = (inside, lab.embeddings) if which == SCORES else (words, words)
         likeliest, drawn = (_unsteered(parts, asked, temperature, lab) for temperature in (0.0, 1.0))
         normal = Normal.of(likeliest, drawn, lab)
         usual = [one.answer for one in likeliest]

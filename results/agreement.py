@@ -8,17 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, spearmanr
 
+from results.table import Table
+
 LEVELS = 3  # of a rating: 0, 1, 2 in AxBench
+Interval = tuple[float, float, float]  # value, low, high
 
 
 @dataclass(frozen=True)
 class Agreement:
     """Of one sub-score. kappa: quadratically weighted, on ratings. rho: Spearman's over answers. tau: Kendall's over
-    contenders' means. None where a number is not defined: a judge rates all alike, or there is one contender."""
+    contenders' means. None where a number is not defined: a judge rates all alike or nothing, or there is one
+    contender."""
 
     answers: int
-    first: float  # mean
-    second: float
+    first: float | None  # mean
+    second: float | None
     kappa: float | None
     rho: float | None
     tau: float | None
@@ -32,12 +36,32 @@ def agreement(first: np.ndarray, second: np.ndarray, contenders: Sequence[str]) 
     means = np.array([[x[names == name].mean() for name in every] for x in (a, b)])
     return Agreement(
         answers=len(a),
-        first=float(a.mean()) if len(a) else float("nan"),
-        second=float(b.mean()) if len(b) else float("nan"),
+        first=float(a.mean()) if len(a) else None,
+        second=float(b.mean()) if len(b) else None,
         kappa=weighted_kappa(levels(a), levels(b)),
         rho=float(spearmanr(a, b).statistic) if _vary(a, b) else None,
         tau=float(kendalltau(*means).statistic) if _vary(*means) else None,
     )
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A contender's mean score by two judges, and its distance from another contender by each (95 % intervals)."""
+
+    contender: str
+    scores: tuple[float, float]
+    gaps: tuple[Interval | None, Interval | None]
+
+
+def contrasts(first: Table, second: Table, versus: str) -> list[Contrast]:
+    """Of the contenders that both tables rank, in the first one's order."""
+    found = []
+    for name in first.contenders:
+        one, two = (table.find("all", name) for table in (first, second))
+        if one and two:
+            gaps = first.against(name, versus), second.against(name, versus)
+            found.append(Contrast(name, (one.estimate.value, two.estimate.value), gaps))
+    return found
 
 
 def levels(scores: np.ndarray) -> np.ndarray:
@@ -57,9 +81,24 @@ def markdown(found: Mapping[str, Agreement], first: str, second: str) -> str:
     head = f"| | answers | {first} | {second} | weighted kappa | Spearman, answers | Kendall, contenders |"
     rows = []
     for name, a in found.items():
-        told = [str(a.answers), f"{a.first:.3f}", f"{a.second:.3f}", *map(_told, (a.kappa, a.rho, a.tau))]
+        means = ["–" if mean is None else f"{mean:.3f}" for mean in (a.first, a.second)]
+        told = [str(a.answers), *means, *map(_told, (a.kappa, a.rho, a.tau))]
         rows.append(f"| {' | '.join([name, *told])} |")
     return "\n".join([head, "|---|---|---|---|---|---|---|", *rows])
+
+
+def contrasts_as_markdown(found: Sequence[Contrast], first: str, second: str, versus: str) -> str:
+    """A table, one line per contender."""
+    head = f"| contender | {first} | {second} | less {versus}, {first} | less {versus}, {second} |"
+    rows = [
+        f"| {c.contender} | {c.scores[0]:.3f} | {c.scores[1]:.3f} | {' | '.join(map(_interval, c.gaps))} |"
+        for c in found
+    ]
+    return "\n".join([head, "|---|---|---|---|---|", *rows])
+
+
+def _interval(gap: Interval | None) -> str:
+    return "–" if gap is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap)
 
 
 def _vary(a: np.ndarray, b: np.ndarray) -> bool:

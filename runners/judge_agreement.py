@@ -16,10 +16,12 @@ from arena.lab import Lab
 from arena.meter import Meter
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig
-from results.agreement import agreement, markdown
-from results.record import Record, Steered
+from results import leaderboard
+from results.agreement import Contrast, agreement, contrasts, contrasts_as_markdown, markdown
+from results.record import Record, Rows, Steered
 from results.steering import PARTS, SCORE, harmonic
 from results.store import Store
+from results.table import VERSUS
 from runners import build
 from runners.column import Column, cut_splits, load_reader
 from runners.compose import composed
@@ -50,21 +52,38 @@ def command(overrides: list[str]) -> int:
         raise FairfightError(f"No record was scored by recorded={config['recorded']!r}; there are: {', '.join(told)}.")
     seeds = sorted({record.cell.seed for record in records})
     both = [pair for seed in seeds for pair in _rated(column, [r for r in records if r.cell.seed == seed], config)]
-    names = [name for name, first, _ in both for _ in first.id]
+    names = [record.cell.contender["name"] for record, second in both for _ in second.id]
     found = {}
     for part in (SCORE, *PARTS):
-        one = np.concatenate([_score(first, part) for _, first, _ in both])
-        two = np.concatenate([_score(second, part) for _, _, second in both])
+        one = np.concatenate([_score(record.test, part) for record, _ in both])
+        two = np.concatenate([_score(second, part) for _, second in both])
         found[part] = agreement(one, two, names)
-    table = markdown(found, "recorded", f"{config['judge']['name']} ({config['panel']})")
+    other = f"{'-'.join(map(str, _said(config['judge'])))} ({config['panel']})"
+    beside = _contrasts(both)
+    table = markdown(found, "recorded", other)
+    if beside:
+        table += "\n\n" + contrasts_as_markdown(beside, "recorded", other, VERSUS["steer"])
     print(table)
     out = Path(config["out"] or Path(config["store"]) / "agreement").expanduser()
     out.mkdir(parents=True, exist_ok=True)
     (out / "agreement.md").write_text(table + "\n")
     report = {"judge": config["judge"], "panel": config["panel"], "records": [record.key for record in records]}
     report |= {name: dataclasses.asdict(each) for name, each in found.items()}
+    report["contenders"] = {c.contender: {"scores": c.scores, "gaps": c.gaps} for c in beside}
     (out / "agreement.json").write_text(json.dumps(report, indent=1))
     return 0
+
+
+def _said(judge: Mapping[str, Any]) -> list[str]:
+    """A judge in a word or two."""
+    return [judge["name"], *([judge["reads"]] if "reads" in judge else [])]
+
+
+def _contrasts(both: Sequence[tuple[Record, Steered]]) -> list[Contrast]:
+    """What each judge makes of the contenders, laid beside prompting; none where the records are of several boards."""
+    first = leaderboard.build(record for record, _ in both)
+    second = leaderboard.build(dataclasses.replace(record, test=rated) for record, rated in both)
+    return contrasts(first[0], second[0], VERSUS["steer"]) if len(first) == len(second) == 1 else []
 
 
 def _column(config: Mapping[str, Any]) -> Column:
@@ -111,8 +130,8 @@ def _records(config: Mapping[str, Any], column: Column) -> list[Record]:
     return found
 
 
-def _rated(column: Column, records: Sequence[Record], config: Mapping[str, Any]) -> list[tuple[str, Steered, Steered]]:
-    """Contender, answers as recorded, and with the sub-scores of the judge in question; of records of one seed."""
+def _rated(column: Column, records: Sequence[Record], config: Mapping[str, Any]) -> list[tuple[Record, Steered]]:
+    """Records of one seed, and their answers with the sub-scores of the judge in question."""
     cache = CacheConfig(**config["cache"])
     reader = load_reader(column.model, (), cache.dir, cache.max_gb)
     (made,) = cut_splits(column, reader, {records[0].cell.seed}).values()
@@ -130,9 +149,10 @@ def _rated(column: Column, records: Sequence[Record], config: Mapping[str, Any])
             test = record.test
             assert isinstance(test, Steered)
             score = panel.rate([place[name] for name in test.part], test.prompt, test.answer)
-            found.append((record.cell.contender["name"], test, dataclasses.replace(test, score=score)))
+            found.append((record, dataclasses.replace(test, score=score)))
     return found
 
 
-def _score(rows: Steered, part: str) -> np.ndarray:
+def _score(rows: Rows | None, part: str) -> np.ndarray:
+    assert isinstance(rows, Steered)
     return harmonic(rows.score) if part == SCORE else np.asarray(rows.score[part], dtype=float)

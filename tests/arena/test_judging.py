@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from arena import judging
 from arena.activations import Reader
 from arena.contract import Dialogue, Examples, FairfightError, Intervention, Part
 from arena.judging import (
@@ -475,7 +476,24 @@ def test_a_part_without_texts_for_the_judge_is_told(parts: list[Part], apart: La
         panel(SELECTS, [replace(parts[0], reserved=None)], apart)
 
 
+def test_a_judge_may_read_without_the_model_under_study(
+    parts: list[Part], apart: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(3)
+    rows = [part.public for part in parts]
+    texts = [text(rng, WORDS[c]) for c in (0, 0, 1, 1)]
+    rated = ([0] * 4, [*asked(20, 4).prompts], texts)
+    before = Offline().panel(SCORES, parts, rows, apart).rate(*rated)
+    monkeypatch.setattr(judging, "states", lambda *_: pytest.fail("it read the model"))
+    other = Offline(reads="minilm").panel(SCORES, parts, rows, apart).rate(*rated)
+    assert not np.allclose(before[CONCEPT], other[CONCEPT])
+    assert np.array_equal(before[FLUENCY], other[FLUENCY]) and np.array_equal(before[RELEVANCE], other[RELEVANCE])
+    with pytest.raises(FairfightError, match=r"Unknown judge\.reads='eyes'; choose one of model, minilm"):
+        Offline(reads="eyes")
+
+
 def test_the_judge_s_identity_names_what_changes_its_judgements() -> None:
+    assert Offline(reads="minilm").identity() == {**Offline().identity(), "reads": "minilm"}
     told = Offline().identity()
     assert told["name"] == "offline" and told["version"] == Offline.VERSION
     assert len(told["embeddings"]) == 64

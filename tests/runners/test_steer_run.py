@@ -17,7 +17,7 @@ from results import figures, leaderboard, pack, render
 from results.figures.style import TITLES
 from results.record import Record, Steered, key
 from results.samples import samples
-from results.steering import PARTS, harmonic
+from results.steering import PARTS, harmonic, mean_score
 from results.store import Store
 from runners import build, cli
 from runners.compose import raw
@@ -89,7 +89,15 @@ def test_judges_agree_with_themselves_and_less_with_another_panel(
     for name in ("score", *PARTS):
         assert same[name]["first"] == pytest.approx(same[name]["second"], abs=1e-5)
         assert same[name]["rho"] is None or same[name]["rho"] > 0.999
-    assert "| weighted kappa |" in capsys.readouterr().out
+    means = {name: mean_score(r.test) for name, r in records.items() if isinstance(r.test, Steered)}
+    for told in (0, 1):
+        assert {name: c["scores"][told] for name, c in same["contenders"].items()} == pytest.approx(means, abs=1e-5)
+    printed = capsys.readouterr().out
+    assert "| weighted kappa |" in printed and "| contender | recorded | offline-model (scores) |" in printed
+    assert cli.main(["judge-agreement", *words, "judge.reads=minilm"]) == 0
+    apart = json.loads((out / "agreement.json").read_text(), parse_constant=pytest.fail)
+    assert apart["relevance"]["second"] == pytest.approx(same["relevance"]["second"], abs=1e-5)
+    assert apart["concept"]["second"] is None  # a toy's texts read like salads of their words
     assert cli.main(["judge-agreement", *words, "panel=selects"]) == 0
     other = json.loads((out / "agreement.json").read_text())
     assert other["concept"]["second"] != pytest.approx(same["concept"]["second"], abs=1e-5)
