@@ -157,10 +157,22 @@ class TokenDirections:
         found = (self._largest(asked.texts, lab) - usual.mean(0)) / np.maximum(usual.std(0), 1e-12)
         return found if found.shape[1] > 1 else np.concatenate([-found, found], axis=1)
 
+    def tokens(self, train: Examples, lab: Lab, most: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """States of all texts' tokens, [tokens, d], and their texts' labels; of each text at most `most`, at random."""
+        each = [h[_tail(h)] for h in lab.token_activations(train.texts, self.block_)]
+        if most is not None:
+            each = [h[lab.rng.permutation(len(h))[:most]] for h in each]
+        return np.concatenate(each).astype(float), np.repeat(train.truth, [len(h) for h in each])
+
     def _largest(self, texts: Sequence[Text], lab: Lab) -> np.ndarray:
-        """Over tokens, [n, directions]; the first token, an attention sink, is left out where another follows."""
+        """Over tokens, [n, directions]."""
         states = lab.token_activations(texts, self.block_)
-        return np.stack([(h[min(1, len(h) - 1) :] @ self.vectors_.T).max(0) for h in states]).astype(float)
+        return np.stack([(h[_tail(h)] @ self.vectors_.T).max(0) for h in states]).astype(float)
+
+
+def _tail(tokens: np.ndarray) -> slice:
+    """All but the first, an attention sink, where another follows."""
+    return slice(min(1, len(tokens) - 1), None)
 
 
 def told_apart(classes: int) -> range:

@@ -13,6 +13,7 @@ import torch
 from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
@@ -29,6 +30,7 @@ from baselines.random_sae import RandomSae
 from baselines.sae_shuffled import SaeShuffled
 from baselines.soft_prompt import SoftPrompt
 from baselines.surface import Surface
+from baselines.token_probe import TokenProbe
 from baselines.topk_neurons import TopkNeurons
 from baselines.untrained_model import UntrainedModel
 from baselines.upper_half import UpperHalf
@@ -47,6 +49,7 @@ from methods.sae.sae_output_score import NEUTRAL, SaeOutputScore
 from methods.sae.sae_probe import SaeProbe
 from methods.sae.sae_reconstruction import SaeReconstruction
 from methods.sae.sae_residual import SaeResidual
+from methods.token_diff_in_means import TokenDiffInMeans
 from results.metrics import auroc
 from results.record import key
 from runners import build
@@ -495,3 +498,18 @@ def test_where_a_dictionary_lies_is_no_part_of_a_key(tiny_dictionaries: dict[str
         keys.append(key(cell))
         assert str(tmp_path) not in str(cell)
     assert keys[0] == keys[1]
+
+
+def test_token_contenders_learn_from_every_token_and_score_by_the_largest(lab: Lab) -> None:
+    one = TokenDiffInMeans(layer=1).fit(TRAIN, BRIEF, lab)
+    states = [h[1:] for h in lab.token_activations(TRAIN.texts, 1)]
+    mine, others = (np.concatenate([h for h, of in zip(states, TRAIN.truth, strict=True) if of == c]) for c in (1, 0))
+    np.testing.assert_allclose(one.vectors_, [mine.mean(0) - others.mean(0)], rtol=1e-3, atol=1e-5)
+    largest = [(h[1:] @ one.vectors_[0]).max() for h in lab.token_activations(TEST.texts, 1)]
+    assert rankdata(one.score(TEST, lab)[:, 1]).tolist() == rankdata(largest).tolist()
+    every = TokenProbe(layer=1, most=10_000).fit(TRAIN, BRIEF, lab)
+    tokens, labels = np.concatenate(states), np.repeat(TRAIN.truth, [len(h) for h in states])
+    peer = LogisticRegression(C=0.01, tol=1e-8, max_iter=10_000).fit((tokens - tokens.mean(0)) / tokens.std(0), labels)
+    np.testing.assert_allclose(every.vectors_, peer.coef_ / tokens.std(0), rtol=1e-2, atol=1e-4)
+    few = TokenProbe(layer=1, most=1).fit(TRAIN, BRIEF, lab)
+    assert len(few.tokens(TRAIN, lab, 1)[0]) == len(TRAIN)
