@@ -22,6 +22,8 @@ from markupsafe import Markup
 from results import samples
 from results.assumptions import HOW, about_across, across, assumptions
 from results.charts import Line, Point, frontier, lines, scatter, steps
+from results.matched import ABOUT as ABOUT_MATCHED
+from results.matched import NATS, matched
 from results.measures import BESIDE, TITLES
 from results.quiver import NONE as NO_TOOLBOX
 from results.quiver import Quiver, quivers
@@ -89,6 +91,9 @@ def _board(t: Table, name: str, versus: str) -> dict[str, Any]:
         "looking": bool(found) and t.board.half != "lockbox",
         "scatter": _cost(t, name),
         "damage": _damage(t, name),
+        "matched": [(m, t.sides[m.contender]) for m in matched(t)],
+        "nats": NATS,
+        "about_matched": ABOUT_MATCHED,
         "tuning": _tuning(t, name),
         "toolbox": [_added(t, q) for q in quivers(t) if np.isfinite(q.change)],
         "standings": [(s, t.sides[s.contender]) for s in standings(t, versus)],

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from results.assumptions import HOW, about_across, across, assumptions
+from results.matched import ABOUT, NATS, matched
 from results.measures import BESIDE, TITLES
 from results.quiver import quivers
 from results.stats import FEWEST_FAMILIES, FEWEST_GROUPS
@@ -97,6 +98,7 @@ def _markdown(t: Table, versus: str) -> str:
     lines += _aligned(table)
     lines += _verdicts(t)
     lines += _toolbox(t)
+    lines += _matched(t)
     lines += _assumptions(t)
     lines += _notes(t)
     return "\n".join(lines)
@@ -306,6 +308,16 @@ def _toolbox(t: Table) -> list[str]:
         f"reaches counts for it only where it stands above its matched control; else it is void."
     )
     return ["", about, "", *_aligned(rows)]
+
+
+def _matched(t: Table) -> list[str]:
+    """What steering reaches at equal damage."""
+    found = matched(t)
+    if not found:
+        return []
+    rows = [["contender", *(f"at {nats:g}" for nats in NATS)]]
+    rows += [[m.contender, *(f"{score:.3f}" for score in m.scores)] for m in found]
+    return ["", ABOUT, "", *_aligned(rows)]
 
 
 def _assumptions(t: Table) -> list[str]:
