@@ -16,7 +16,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
-from arena.contract import Budget, Examples, FairfightError, Regime, Site, latents
+from arena.contract import Budget, Dialogue, Examples, FairfightError, Regime, Site, latents
 from arena.dictionaries import Dictionaries, identify
 from arena.lab import Lab
 from arena.models import ModelIdentity
@@ -25,6 +25,8 @@ from baselines.few_shot import FewShot
 from baselines.finetuned import Head
 from baselines.linear_probe import LinearProbe
 from baselines.lora import Lora
+from baselines.prompt_search import PromptSearch
+from baselines.prompt_steering import TEMPLATES, asking
 from baselines.random_sae import RandomSae
 from baselines.sae_shuffled import SaeShuffled
 from baselines.soft_prompt import SoftPrompt
@@ -380,6 +382,25 @@ def test_a_latent_is_labelled_by_the_passages_on_which_it_fires_most(lab: Lab, m
     assert made.largest_ == codes[:, made.latent_].max()
     with pytest.raises(FairfightError, match="needs the concept's description"):
         SaeByLabel("late", passages=40, contexts=3).fit(dialogues(24), replace(BOATS, concept=""), lab)
+
+
+def test_the_prompt_is_taken_under_which_the_texts_are_likeliest(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First a template, by the task's own request, then a request, by that template; of the first texts alone."""
+    data = dialogues(24)
+    said = [Dialogue(p, a) for p, a in zip(data.prompts[1::2], (data.completions or ())[1::2], strict=True)][:3]
+    requests = ["Write of boats.", "Speak of bread.", "Say nothing.", said[0].answer]
+    monkeypatch.setattr(lab, "generate", lambda *_, **__: requests[1:])
+
+    def worth(template: str, request: str) -> float:
+        rewrite = asking(template, "references to boats", request)
+        return float(np.mean([lab.likelihood([Dialogue(rewrite(one.prompt), one.answer)])[0] for one in said]))
+
+    templates = [name for name in TEMPLATES if name != "none"]
+    template = templates[int(np.argmax([worth(name, requests[0]) for name in templates]))]
+    request = requests[int(np.argmax([worth(template, one) for one in requests]))]
+    assert request != requests[0]  # one of the model's own
+    made = PromptSearch(written=3, texts=3).fit(data, replace(BOATS, request=requests[0]), lab)
+    assert made.rewrite_("row") == asking(template, "references to boats", request)("row")
 
 
 def test_latents_differences_become_a_direction(lab: Lab) -> None:
