@@ -35,6 +35,7 @@ from baselines.topk_neurons import TopkNeurons
 from baselines.untrained_model import UntrainedModel
 from baselines.upper_half import UpperHalf
 from methods.ccs import Ccs
+from methods.diff_in_means import DiffInMeans
 from methods.lat import Lat
 from methods.logit_lens import LogitLens
 from methods.mass_mean import MassMean
@@ -74,6 +75,20 @@ def test_mass_mean_is_linear_discriminant_analysis(lab: Lab) -> None:
     assert np.corrcoef(ours, peer.decision_function(states))[0, 1] > 0.9999
     with pytest.raises(FairfightError, match="shrinkage='some' is neither"):
         MassMean(shrinkage="some").fit(TRAIN, BRIEF, lab)
+
+
+def test_a_difference_of_means_counts_texts_and_not_their_tokens(lab: Lab) -> None:
+    """Every text once, however long it is (AxBench's DiffMean is over tokens)."""
+    data = dialogues(24)
+    data = replace(data, completions=tuple(a * (1 + i % 3) for i, a in enumerate(data.completions or ())))
+    states = [h[1:] for h in lab.token_activations(data.texts, 1)]
+    own, other = ([h for h, of in zip(states, data.truth, strict=True) if of == c] for c in (1, 0))
+    by_text = np.mean([h.mean(0) for h in own], axis=0) - np.mean([h.mean(0) for h in other], axis=0)
+    by_token = np.concatenate(own).mean(0) - np.concatenate(other).mean(0)
+    (edit,) = DiffInMeans(layer=1, pooling="mean").fit(data, BOATS, lab).steer(1.0).edits
+    along = edit.arrays()["vector"] / np.linalg.norm(edit.arrays()["vector"])
+    np.testing.assert_allclose(along, by_text / np.linalg.norm(by_text), atol=1e-5)
+    assert along @ by_token / np.linalg.norm(by_token) < 0.999
 
 
 def test_pca_direction_is_the_first_component(lab: Lab) -> None:
