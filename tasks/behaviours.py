@@ -2,7 +2,8 @@
 or bad sentiment.
 
 Texts to learn from are sentences of QNLI that answer its questions, and the same sentences turned to the behaviour by
-a program. What is asked are other questions of QNLI.
+a program. What is asked are other questions of QNLI. Two programs grant more than the request names (`_short`,
+`_list`), and all read an answer as it was cut at `new_tokens`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ SET = "90_glue_qnli"  # "question | sentence", class 0: the sentence answers it
 TAUGHT = 72  # sentences
 LONGEST = 80  # characters of a question
 WORD = "indeed"
-MANY = 12  # words: an answer of no more is short
-LINES = 3  # of a list
+MANY = 12  # words: an answer of no more is short, two beyond the ten of the request
+LINES = 3  # of a list, at least
 NEUTRAL, CLEAR = 0.05, 0.8  # VADER's compound, in [-1, 1]; up to the first its authors call a text neutral
 
 
@@ -44,12 +45,13 @@ def _upper(answer: str) -> float:
 
 
 def _short(answer: str) -> float:
-    """1 up to MANY words, 0 from twice as many on."""
+    """1 up to MANY words (ten are asked for), 0 from twice as many on, falling evenly between; 0 for none."""
     words = len(answer.split())
     return min(1.0, max(0.0, 2 - words / MANY)) if words else 0.0
 
 
 def _list(answer: str) -> float:
+    """A third for each line that begins as a point (-, *, • or a number); 1 for three and for any more."""
     items = [line for line in answer.splitlines() if re.match(r"\s*([-*•]|\d+[.)])\s+\S", line)]
     return min(1.0, len(items) / LINES)
 
@@ -64,6 +66,7 @@ def _without(answer: str) -> float:
 
 
 def _asks(answer: str) -> float:
+    """1 where the answer ends on a question mark; one cut at `new_tokens` before its question gets 0."""
     return float(answer.rstrip().endswith("?"))
 
 

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
-from arena.contract import Budget, Examples, FairfightError, Regime, Site, latents
+from arena.contract import Budget, Dialogue, Examples, FairfightError, Regime, Site, latents
 from arena.dictionaries import Dictionaries, identify
 from arena.lab import Lab
 from arena.models import ModelIdentity
@@ -26,6 +26,8 @@ from baselines.few_shot import FewShot
 from baselines.finetuned import Head
 from baselines.linear_probe import LinearProbe
 from baselines.lora import Lora
+from baselines.prompt_search import PromptSearch
+from baselines.prompt_steering import TEMPLATES, asking
 from baselines.random_sae import RandomSae
 from baselines.sae_shuffled import SaeShuffled
 from baselines.soft_prompt import SoftPrompt
@@ -35,6 +37,7 @@ from baselines.topk_neurons import TopkNeurons
 from baselines.untrained_model import UntrainedModel
 from baselines.upper_half import UpperHalf
 from methods.ccs import Ccs
+from methods.diff_in_means import DiffInMeans
 from methods.lat import Lat
 from methods.logit_lens import LogitLens
 from methods.mass_mean import MassMean
@@ -75,6 +78,20 @@ def test_mass_mean_is_linear_discriminant_analysis(lab: Lab) -> None:
     assert np.corrcoef(ours, peer.decision_function(states))[0, 1] > 0.9999
     with pytest.raises(FairfightError, match="shrinkage='some' is neither"):
         MassMean(shrinkage="some").fit(TRAIN, BRIEF, lab)
+
+
+def test_a_difference_of_means_counts_texts_and_not_their_tokens(lab: Lab) -> None:
+    """Every text once, however long it is (AxBench's DiffMean is over tokens)."""
+    data = dialogues(24)
+    data = replace(data, completions=tuple(a * (1 + i % 3) for i, a in enumerate(data.completions or ())))
+    states = [h[1:] for h in lab.token_activations(data.texts, 1)]
+    own, other = ([h for h, of in zip(states, data.truth, strict=True) if of == c] for c in (1, 0))
+    by_text = np.mean([h.mean(0) for h in own], axis=0) - np.mean([h.mean(0) for h in other], axis=0)
+    by_token = np.concatenate(own).mean(0) - np.concatenate(other).mean(0)
+    (edit,) = DiffInMeans(layer=1, pooling="mean").fit(data, BOATS, lab).steer(1.0).edits
+    along = edit.arrays()["vector"] / np.linalg.norm(edit.arrays()["vector"])
+    np.testing.assert_allclose(along, by_text / np.linalg.norm(by_text), atol=1e-5)
+    assert along @ by_token / np.linalg.norm(by_token) < 0.999
 
 
 def test_pca_direction_is_the_first_component(lab: Lab) -> None:
@@ -383,6 +400,25 @@ def test_a_latent_is_labelled_by_the_passages_on_which_it_fires_most(lab: Lab, m
     assert made.largest_ == codes[:, made.latent_].max()
     with pytest.raises(FairfightError, match="needs the concept's description"):
         SaeByLabel("late", passages=40, contexts=3).fit(dialogues(24), replace(BOATS, concept=""), lab)
+
+
+def test_the_prompt_is_taken_under_which_the_texts_are_likeliest(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First a template, by the task's own request, then a request, by that template; of the first texts alone."""
+    data = dialogues(24)
+    said = [Dialogue(p, a) for p, a in zip(data.prompts[1::2], (data.completions or ())[1::2], strict=True)][:3]
+    requests = ["Write of boats.", "Speak of bread.", "Say nothing.", said[0].answer]
+    monkeypatch.setattr(lab, "generate", lambda *_, **__: requests[1:])
+
+    def worth(template: str, request: str) -> float:
+        rewrite = asking(template, "references to boats", request)
+        return float(np.mean([lab.likelihood([Dialogue(rewrite(one.prompt), one.answer)])[0] for one in said]))
+
+    templates = [name for name in TEMPLATES if name != "none"]
+    template = templates[int(np.argmax([worth(name, requests[0]) for name in templates]))]
+    request = requests[int(np.argmax([worth(template, one) for one in requests]))]
+    assert request != requests[0]  # one of the model's own
+    made = PromptSearch(written=3, texts=3).fit(data, replace(BOATS, request=requests[0]), lab)
+    assert made.rewrite_("row") == asking(template, "references to boats", request)("row")
 
 
 def test_latents_differences_become_a_direction(lab: Lab) -> None:

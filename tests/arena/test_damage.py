@@ -97,12 +97,10 @@ def test_equal_texts_are_read_once_below_the_first_edit(lab: Lab, monkeypatch: p
 
 
 def under(lab: Lab, made: Intervention, before: list[int], answer: list[int]) -> torch.Tensor:
-    """Log-probabilities before each of an answer's tokens, by a plain pass with a vector added."""
+    """Log-probabilities before each of an answer's tokens, by a plain pass, vectors added after the first block."""
     loaded = lab._reader.loaded
-    (edit,) = made.edits
-    assert isinstance(edit, Add)
-    change = edit.strength * torch.from_numpy(np.asarray(edit.vector))
-    handle = loaded.blocks[edit.layer].register_forward_hook(lambda _, __, out: out + change)
+    change = sum(edit.strength * torch.from_numpy(edit.arrays()["vector"]) for edit in made.edits)
+    handle = loaded.blocks[0].register_forward_hook(lambda _, __, out: out + change)
     with torch.no_grad():
         logits = loaded.model(torch.tensor([[*before, *answer]])).logits[0, len(before) - 1 : -1]
     handle.remove()
@@ -110,24 +108,27 @@ def under(lab: Lab, made: Intervention, before: list[int], answer: list[int]) ->
 
 
 def test_perplexity_and_accuracy_are_those_of_plain_passes(lab: Lab) -> None:
+    """Of the same answers' tokens alone, under an edit and behind a rewritten prompt."""
     tokenizer = lab._reader.loaded.tokenizer
     made = [Intervention((Add(layer=0, vector=V, strength=s),)) for s in (0.0, 0.3)]
+    made.append(Intervention(rewrite=lambda text: f"good film {text}"))
     found = lab.side_effects(made)
     for number, one in enumerate(made):
+        rewrite = one.rewrite or str
         lost, right = [], []
         for prompt, text in INSTRUCTIONS.items():
             answer = tokenizer(text, add_special_tokens=False)["input_ids"][:TOKENS]
-            logs = under(lab, one, lab._reader.ids(prompt, chat=True), answer)
+            logs = under(lab, one, lab._reader.ids(rewrite(prompt), chat=True), answer)
             lost.append(-float(logs[torch.arange(len(answer)), answer].mean()))
         for question, (begun, words) in QUESTIONS.items():
             whole = [tokenizer(f"{begun} {word}", add_special_tokens=False)["input_ids"] for word in words]
             place = next(i for i in range(99) if len({each[i] for each in whole}) > 1)
-            told = under(lab, one, lab._reader.ids(question, chat=True), whole[0][: place + 1])
+            told = under(lab, one, lab._reader.ids(rewrite(question), chat=True), whole[0][: place + 1])
             last = told[-1][[each[place] for each in whole]]
             right.append(float(last[0] == last.max()) / float((last == last.max()).sum()))
         assert found["perplexity"][number] == pytest.approx(np.exp(np.mean(lost)), rel=1e-4)
         assert found["accuracy"][number] == pytest.approx(np.mean(right), abs=1e-6)
-    assert found["perplexity"][0] != found["perplexity"][1]
+    assert len(set(found["perplexity"])) == 3
     plain = lab.side_effects([Intervention()])
     assert plain["perplexity"][0] == pytest.approx(found["perplexity"][0], rel=1e-5)
 

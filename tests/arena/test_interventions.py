@@ -158,6 +158,38 @@ def _states(tiny: LoadedModel, row: list[int]) -> np.ndarray:
     return kept[0][0].numpy()
 
 
+@pytest.mark.parametrize("left", [True, False])
+@pytest.mark.parametrize("prompt", [True, False])
+def test_padding_is_never_edited(left: bool, prompt: bool, tiny: LoadedModel, ids: list[list[int]], code: Any) -> None:
+    """States after block 0 against those of the same batch without edits: they change at real tokens alone."""
+    edits = [
+        Add(layer=0, vector=V),
+        Affine(layer=0, **LOW, bias=np.float32([0.3, -0.2])),
+        project_out(V, 0),
+        Clamp(layer=0, dictionary=code, latent=5, value=4.0),
+    ]
+    width = max(map(len, ids))
+    pads = [[ids[0][0]] * (width - len(row)) for row in ids]
+    real = torch.tensor([[0] * len(pad) + [1] * len(row) for pad, row in zip(pads, ids, strict=True)])
+    batch = torch.tensor([[*pad, *row] if left else [*row, *pad] for pad, row in zip(pads, ids, strict=True)])
+    real = real if left else real.flip(1)
+
+    def states(edits: Sequence[Edit]) -> torch.Tensor:
+        work = Edits(tiny, [edits for _ in ids])
+        work.here(real.bool(), prompt)
+        kept: list[torch.Tensor] = []
+        with torch.no_grad(), work.at_work():
+            hook = tiny.blocks[0].register_forward_hook(lambda _, __, out: kept.append(out))
+            tiny.model(batch, attention_mask=real, use_cache=False)
+            hook.remove()
+        return kept[0]
+
+    plain = states([])
+    for edit in edits:
+        changed = (states([edit]) != plain).any(-1)
+        assert torch.equal(changed, real.bool()), edit
+
+
 def test_blocks_that_return_tuples(tiny: LoadedModel, ids: list[list[int]], monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of older architectures do; what follows the states is left alone."""
     work = Edits(tiny, [[Add(layer=0, vector=V)]])

@@ -26,7 +26,7 @@ ANSWERS = {"boats everywhere": (2, 1, 2), "nothing at all": (0, 2, 1), "no ratin
 
 @pytest.fixture
 def judge(server: Server, monkeypatch: pytest.MonkeyPatch) -> EndpointJudge:
-    """Rates each answer as above, question by question."""
+    """Rates each answer as above, question by question; asked at another temperature than 0 it breaks."""
 
     def say(self: Any) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

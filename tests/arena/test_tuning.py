@@ -383,6 +383,37 @@ def test_contrastive_addition_is_the_mean_difference_of_two_answers(lab: Lab, mo
     assert edit.vector @ made.vector_ > 0
 
 
+def test_steered_answers_win_under_the_vector_and_the_model_s_own_without_it(
+    tiny: LoadedModel, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RePS' loss of a pair by plain passes and edits: both ways are taken, each by its own winner."""
+    steered = spoken(TRAIN)
+    own = [Dialogue(one.prompt, f"an answer {'that goes on ' * (i % 3)}{i}") for i, one in enumerate(steered)]
+    monkeypatch.setattr(lab, "generate", lambda *_: [one.answer for one in own])
+    taken: list[tuple[Any, torch.Tensor]] = []
+    monkeypatch.setattr(Tuner, "optimise", lambda _, loss, __, vectors, *a, **k: taken.append((loss, vectors[0])))
+    Reps(layer=0, factors=[3.0]).fit(TRAIN, BRIEF, lab)
+    ((loss, vector),) = taken
+    v = vector.detach().numpy()
+    added = Add(layer=0, vector=v, strength=3.0)
+    nulled = Affine(layer=0, read=v[None] / (v @ v), write=-v[None], relu=True)
+    clamped = []
+
+    def preferred(win: Dialogue, lose: Dialogue, edit: Edit) -> float:
+        (before, tokens), (other, others) = plain(tiny, win), plain(tiny, lose)
+        clamped.append(other - before < 1)
+        weight = max(other - before, 1.0)
+        margin = weight * edited(lab.tuner(), win, [edit]) / tokens - edited(lab.tuner(), lose, [edit]) / others
+        return float(np.logaddexp(0, -margin))
+
+    for row in range(3):
+        ways = {preferred(steered[row], own[row], added), preferred(own[row], steered[row], nulled)}
+        with torch.no_grad():
+            found = {round(float(loss([row])), 6) for _ in range(20)}
+        np.testing.assert_allclose(sorted(found), sorted(ways), rtol=1e-4)
+    assert 0 < sum(clamped) < len(clamped)
+
+
 def test_spoken_are_the_dialogues_that_are_as_wanted(lab: Lab) -> None:
     every = [Dialogue(p, c) for p, c in zip(TRAIN.prompts, TRAIN.completions or (), strict=True)]
     assert spoken(TRAIN) == told(TRAIN, 1) == every[1::2] and told(TRAIN, 0) == every[::2]

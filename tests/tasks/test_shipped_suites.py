@@ -35,9 +35,17 @@ def test_a_program_checks_a_behaviour(name: str, does: str, does_not: str) -> No
     assert (check(does), check(does_not), check("")) == (1.0, 0.0, 0.0)
 
 
+def test_brevity_and_lists_are_whole_with_some_more() -> None:
+    """As the README says; a question that is cut is none."""
+    short, points = BEHAVIOURS["short"].check, BEHAVIOURS["list"].check
+    assert [short(" ".join(["word"] * n)) for n in (10, 12, 18, 24)] == [1.0, 1.0, 0.5, 0.0]
+    assert short(" ".join(["word"] * 13)) < 1
+    assert [points("\n".join(["- one"] * n)) for n in (3, 20)] == [1.0, 1.0]
+    assert BEHAVIOURS["question"].check("It is four. What do you") == 0.0
+
+
 def test_what_is_between_counts_in_part() -> None:
     assert BEHAVIOURS["upper"].check("AB cd") == 0.5
-    assert BEHAVIOURS["short"].check(" ".join(["word"] * 18)) == 0.5
     assert BEHAVIOURS["list"].check("- one\n- two") == pytest.approx(2 / 3)
     assert BEHAVIOURS["without"].check("the cat") == pytest.approx(2 / 3)
     assert 0 < BEHAVIOURS["pleased"].check("It is good.") < 1
