@@ -6,10 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import spearmanr
 
 from results import leaderboard
+from results.matched import NATS, matched
+from results.record import Steered
 from results.samples import samples
 from results.steering import DAMAGE, PARTS
 from results.store import Store
@@ -93,6 +97,46 @@ def test_the_ranking_beside_axbench_s(table: Table) -> None:
     assert f"over the {len(mine)} contenders that both have, Spearman's correlation is {rho:+.2f}" in text
     for order in ([name for name in AXBENCH if name in mine], sorted(mine, key=lambda name: -mine[name])):
         assert ", ".join(f"`{name}`" for name in order) in text
+
+
+def test_without_the_two_concepts_that_gain_most(table: Table) -> None:
+    (task,) = table.tasks
+    mine, other = (table.measured[task, name].parts for name in ("supervised_vector", OTHER))
+    assert mine is not None and other is not None
+    kept = np.sort(mine.mean(0) - other.mean(0))[:-2]
+    half = stats.t.ppf(0.975, len(kept) - 1) * stats.sem(kept)
+    told = f"{kept.mean():+.3f} [{kept.mean() - half:+.3f}, {kept.mean() + half:+.3f}]"
+    assert f"gains most, `supervised_vector` stands {told} beside prompting" in " ".join(PAGE.read_text().split())
+
+
+def test_what_two_seeds_share(table: Table) -> None:
+    same = set()
+    for (_, name), found in table.records.items():
+        said = {r.test.answer for r in found if isinstance(r.test, Steered)}
+        same |= {name} if len(said) < len(found) else set()
+    text = " ".join(PAGE.read_text().split())
+    assert same == {"no_intervention", "diff_in_means", "sae_max_pool"}
+    assert "`no_intervention`, `diff_in_means` and `sae_max_pool` answer the same in both" in text
+    trials = {name: len(found[0].trials) for (_, name), found in table.records.items()}
+    assert {name for name, n in trials.items() if n == 1} == {"lora_steering", "loreft", "no_intervention"}
+    assert set(trials.values()) == {1, 3}
+
+
+def test_scores_at_equal_damage(table: Table) -> None:
+    rows = [f"  | {m.contender} | {' | '.join(f'{score:.3f}' for score in m.scores)} |" for m in matched(table)]
+    head = "  | contender | " + " | ".join(f"at {nats:g}" for nats in NATS) + " |\n  |---|---|---|---|---|\n"
+    assert head + "\n".join(rows) + "\n\n" in PAGE.read_text()
+
+
+def test_what_the_judge_makes_of_known_texts(table: Table) -> None:
+    (found,) = (r for (_, name), all_ in table.records.items() if name == "no_intervention" for r in all_[:1])
+    assert isinstance(found.test, Steered)
+    rows = []
+    for name, part in zip(dict.fromkeys(found.test.part), found.about["judge"]["scores"]["parts"], strict=True):
+        told = [part[each] for each in ("auroc", "real", "other", "hard", "salad", "loops")]
+        rows.append(f"  | {name} | {' | '.join('–' if x is None else f'{x:.2f}' for x in told)} |")
+        assert not part["withheld"]
+    assert "\n".join(rows) + "\n" in PAGE.read_text()
 
 
 def test_the_agreement_of_the_panels() -> None:
