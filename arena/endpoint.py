@@ -20,7 +20,7 @@ TRIES = 5
 PAUSE = 1.0  # seconds before the second try, doubled each time
 RATING_TOKENS = 200  # of an answer that ends on a rating
 TOP = 20  # alternatives asked for at the first token
-PER_SHARD = 50  # answers written together: what a crash may lose
+PER_SHARD = 50  # answers written together: what a kill or a power cut may lose; a fault or Ctrl-C loses none
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,17 @@ def _asked(shelf: Shelf, column: str, prompts: Sequence[str], one: Callable[[str
     found = shelf.find(column, rows)
     missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
     for start in range(0, len(missing), PER_SHARD):
-        chunk = missing[start : start + PER_SHARD]
-        begin = time.perf_counter()
-        answers = [one(prompt) for prompt in chunk]
-        spent = sum(max(float(a[-1]), 1.0) for a in answers)  # an endpoint that counts no tokens: one a question
-        shelf.put([digest(p) for p in chunk], {column: answers}, Cost(spent, time.perf_counter() - begin))
-        found |= {digest(p): a for p, a in zip(chunk, answers, strict=True)}
+        answers: dict[str, np.ndarray] = {}
+        begin, took = time.perf_counter(), 0.0
+        try:
+            for prompt in missing[start : start + PER_SHARD]:
+                answers[digest(prompt)] = one(prompt)
+                took = time.perf_counter() - begin
+        finally:  # what came is paid for, whatever ends this: a fault, an interrupt, a budget that is over
+            if answers:
+                spent = sum(max(float(a[-1]), 1.0) for a in answers.values())  # no tokens counted: one a question
+                shelf.put([*answers], {column: [*answers.values()]}, Cost(spent, took))
+        found |= answers
     table = np.stack([found[row] for row in rows])
     return Asked(table[:, :-1].astype(float), table[:, -1])
 

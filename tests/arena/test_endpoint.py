@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
@@ -33,6 +34,7 @@ class Server(HTTPServer):
     logprobs = True
     failures = 0
     status = 429
+    sickening = ""  # a text that it answers with 404 as long as it is set
     refuses = False  # log-probabilities
     usage = True
 
@@ -51,6 +53,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.refuses and "logprobs" in body:
             return self.say(400, {"error": "logprobs are not supported"})
         text = body["messages"][0]["content"].rsplit("review:", 1)[-1]
+        if self.server.sickening and self.server.sickening in body["messages"][0]["content"]:
+            return self.say(404, {"error": "never"})
         said = "good" if any(word in text for word in GOOD) else "bad"
         top = [{"token": said, "logprob": -0.1}, {"token": "bad" if said == "good" else "go", "logprob": -2.0}]
         content = {"content": [{"token": said, "logprob": -0.1, "top_logprobs": top}]}
@@ -124,6 +128,36 @@ def test_an_endpoint_that_fails_says_so_in_one_sentence(server: Server, lab: Lab
         made.score(examples(4).unlabelled(), lab)
     assert SECRET not in str(error.value)
     assert server.asked == asked
+
+
+def asked_again(server: Server, lab: Lab, error: type[BaseException]) -> tuple[int, int]:
+    """How many of 120 questions came to the endpoint before the error, and how many when it is over."""
+    data = examples(120)
+    made = contender(server).fit(data, BRIEF, lab)
+    with pytest.raises(error):
+        made.score(data.unlabelled(), lab)
+    before, server.asked, server.sickening = server.asked, 0, ""
+    assert auroc(data.truth, made.score(data.unlabelled(), lab)) == 1.0
+    return before, server.asked
+
+
+def test_what_was_answered_before_a_question_fails_is_kept(server: Server, lab: Lab) -> None:
+    server.sickening = examples(120).prompts[77]
+    assert asked_again(server, lab, FairfightError) == (78, 120 - 77)
+
+
+def test_what_was_answered_before_an_interrupt_is_kept(
+    server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = httpx.post
+
+    def interrupted(*args: Any, **kwargs: Any) -> httpx.Response:
+        if server.asked == 77:
+            raise KeyboardInterrupt
+        return post(*args, **kwargs)
+
+    monkeypatch.setattr(httpx, "post", interrupted)
+    assert asked_again(server, lab, KeyboardInterrupt) == (77, 120 - 77)
 
 
 def test_the_key_comes_from_the_environment(server: Server, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
