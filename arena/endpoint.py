@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -15,9 +19,14 @@ import numpy as np
 from arena.cache import Cost, Shelf, digest
 from arena.contract import FairfightError
 
+_LOG = logging.getLogger(__name__)
 VERSION = 1  # part of the cache's preimage
-TRIES = 5
+TRIES = 5  # of a question that meets faults
+BUSY = (429, 503)  # no faults: limits are often per minute, and end by themselves
 PAUSE = 1.0  # seconds before the second try, doubled each time
+LONGEST = 60.0  # seconds of one wait, whatever the endpoint asks for
+PATIENCE = 120.0  # seconds of waits in all for one question's answer
+TOLD = 10.0  # seconds of a wait that is told
 RATING_TOKENS = 200  # of an answer that ends on a rating
 TOP = 20  # alternatives asked for at the first token
 PER_SHARD = 50  # answers written together: what a kill or a power cut may lose; a fault or Ctrl-C loses none
@@ -116,7 +125,10 @@ def _begins(word: str, token: str) -> bool:
 
 
 def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[str, Any]:
-    """One completion; busy and broken endpoints are asked again, after a while."""
+    """One completion. A fault is met with TRIES tries, a busy endpoint with PATIENCE seconds of waits.
+
+    Waits double; where a busy endpoint's `Retry-After` asks for longer, they are that long, up to LONGEST.
+    """
     key = os.environ.get(endpoint.key)
     if not key:
         raise FairfightError(
@@ -128,10 +140,9 @@ def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[
         "temperature": 0.0,
         **how,
     }
-    reason = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+    faults, waited = 0, 0.0
+    for attempt in itertools.count():
+        wait, busy = PAUSE * 2**attempt, False
         try:
             answer = httpx.post(
                 f"{endpoint.url.rstrip('/')}/chat/completions",
@@ -149,11 +160,35 @@ def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[
                 continue
             if answer.status_code < 500 and answer.status_code not in {408, 409, 429}:
                 break  # asking again would not help
+            busy = answer.status_code in BUSY
+            wait = max(wait, _asked_for(answer.headers.get("Retry-After", ""))) if busy else wait
         except (ValueError, LookupError, TypeError):
             reason = "a reply that is no chat completion"
         except httpx.HTTPError as error:
             reason = type(error).__name__
+        faults += not busy
+        wait = min(wait, LONGEST, PATIENCE - waited)
+        if faults == TRIES or wait <= 0:
+            break
+        if wait >= TOLD:
+            _LOG.warning(
+                "The endpoint %s gave no answer (%s); it is asked again in %.0f s.", endpoint.url, reason, wait
+            )
+        time.sleep(wait)
+        waited += wait
+    remedy = f"check its address, the model's name and the key in {endpoint.key}"
+    if busy:
+        remedy = "run the same command again when its rate limit or your quota allows"
     raise FairfightError(
-        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} in {TRIES} tries ({reason}); check its "
-        f"address, the model's name and the key in {endpoint.key}. What it answered so far is kept."
+        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} ({reason} at try {attempt + 1}, after "
+        f"{waited:.0f} s of waits); {remedy}. What it answered so far is kept."
     )
+
+
+def _asked_for(header: str) -> float:
+    """Seconds that a `Retry-After` asks for, as such or up to a date; 0 where it can't be read."""
+    if re.fullmatch(r"\d+(\.\d+)?", header):
+        return float(header)
+    with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    return 0.0

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,24 @@ class Server(HTTPServer):
     """Says `good` where the prompt holds a good word; `logprobs` and `failures` are set by tests."""
 
     asked = 0
+    answered: tuple[float, ...] = ()
     logprobs = True
     failures = 0
     status = 429
     sickening = ""  # a text that it answers with 404 as long as it is set
     refuses = False  # log-probabilities
     usage = True
+    limit = 0  # questions that it answers a minute; 0: any
+    clock = 0.0  # its seconds
+    retry_after = ""
+
+    def full(self) -> bool:
+        """Whether this minute's questions are over, after the fashion of rate limits."""
+        self.answered = tuple(at for at in self.answered if self.clock - at < 60)
+        if 0 < self.limit <= len(self.answered):
+            return True
+        self.answered += (self.clock,)
+        return False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -47,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
         self.server.asked += 1
         if self.headers.get("Authorization") != f"Bearer {SECRET}":
             return self.say(401, {"error": "no key"})
+        if self.server.full():
+            return self.say(429, {"error": "too many"})
         if self.server.failures:
             self.server.failures -= 1
             return self.say(self.server.status, {"error": "not now"})
@@ -74,6 +89,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
+        if status >= 400 and self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(raw)
 
@@ -86,14 +103,18 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setenv("TEST_KEY", SECRET)
     monkeypatch.setattr(endpoint, "PAUSE", 0.01)
     made = Server(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield made
     made.shutdown()
 
 
+def url(server: Server) -> str:
+    return f"http://127.0.0.1:{server.server_port}/v1"
+
+
 def contender(server: Server) -> PromptBlackbox:
-    return PromptBlackbox("judge", f"http://127.0.0.1:{server.server_port}/v1", key="TEST_KEY")
+    return PromptBlackbox("judge", url(server), key="TEST_KEY")
 
 
 @pytest.mark.parametrize("logprobs", [True, False])
@@ -118,6 +139,67 @@ def test_a_busy_endpoint_is_asked_again(server: Server, lab: Lab) -> None:
     server.failures = 2
     made = contender(server).fit(examples(4), BRIEF, lab)
     assert made.score(examples(4).unlabelled(), lab).shape == (4, 2)
+
+
+@pytest.fixture
+def slept(server: Server, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The waits, which move the server's clock and take no time."""
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        server.clock += seconds
+
+    monkeypatch.setattr(endpoint, "PAUSE", 1.0)
+    monkeypatch.setattr(time, "sleep", sleep)
+    return waits
+
+
+@pytest.mark.parametrize("retry_after", ["", "60"])
+def test_a_limit_per_minute_is_survived(server: Server, lab: Lab, slept: list[float], retry_after: str) -> None:
+    server.limit, server.retry_after = 20, retry_after
+    data = examples(60)
+    scores = contender(server).fit(data, BRIEF, lab).score(data.unlabelled(), lab)
+    assert auroc(data.truth, scores) == 1.0
+    assert slept == ([60.0] * 2 if retry_after else [1.0, 2.0, 4.0, 8.0, 16.0, 32.0] * 2)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "waits"),
+    [
+        ("7", [7, 7, 7]),
+        ("2.5", [2.5, 2.5, 4]),
+        ("3600", [60, 60]),
+        (formatdate(time.time() + 9e6, usegmt=True), [60, 60]),
+        (formatdate(time.time() - 30, usegmt=True), [1, 2, 4]),
+        ("0", [1, 2, 4]),
+        ("-5", [1, 2, 4]),
+        ("nan", [1, 2, 4]),
+        ("soon", [1, 2, 4]),
+    ],
+)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_endpoint_says_when_to_come_again(
+    server: Server, slept: list[float], status: int, retry_after: str, waits: list[float]
+) -> None:
+    server.status, server.retry_after, server.failures = status, retry_after, len(waits)
+    endpoint._patiently(endpoint.Endpoint(url(server), "judge", "TEST_KEY"), "?", {})
+    assert slept == waits
+
+
+def test_a_date_to_come_again_is_waited_for() -> None:
+    assert endpoint._asked_for(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=5)
+
+
+def test_patience_has_an_end(server: Server, lab: Lab, slept: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    server.failures = 10**6
+    made = contender(server).fit(examples(4), BRIEF, lab)
+    with pytest.raises(FairfightError, match=r"HTTP 429 at try 8, after 120 s of waits.*rate limit or your quota"):
+        made.score(examples(4).unlabelled(), lab)
+    assert slept == [1, 2, 4, 8, 16, 32, 57]
+    assert [r.getMessage().split("; ")[1] for r in caplog.records] == [
+        f"it is asked again in {seconds} s." for seconds in (16, 32, 57)
+    ]
 
 
 @pytest.mark.parametrize(("status", "asked"), [(500, endpoint.TRIES), (404, 1)])
