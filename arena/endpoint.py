@@ -29,6 +29,7 @@ PATIENCE = 120.0  # seconds of waits in all for one question's answer
 TOLD = 10.0  # seconds of a wait that is told
 RATING_TOKENS = 200  # of an answer that ends on a rating
 TOP = 20  # alternatives asked for at the first token
+NAME_BYTES = 100  # of a model's name, as the endpoint tells it
 PER_SHARD = 50  # answers written together: what a kill or a power cut may lose; a fault or Ctrl-C loses none
 
 
@@ -48,10 +49,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Asked:
-    """Scores [n, words] and the tokens that each prompt took (0 where the endpoint did not say)."""
+    """Scores [n, words], the tokens that each prompt took (0 where the endpoint did not say), and who it said
+    answered: `models` [n], "" where it, or the version of this project that asked, did not say."""
 
     scores: np.ndarray
     tokens: np.ndarray
+    models: tuple[str, ...]
 
 
 def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequence[str]) -> Asked:
@@ -61,62 +64,74 @@ def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequenc
     does), if the endpoint gives log-probabilities; else 1 for the word that the answer names first and 0 for
     the others.
     """
-    return _asked(shelf, digest(*words), prompts, lambda prompt: _one(endpoint, prompt, words))
+    how = {"max_tokens": 5, "logprobs": True, "top_logprobs": TOP}
+    return _asked(endpoint, shelf, digest(*words), prompts, how, lambda reply: _likely(reply, words))
 
 
 def ratings(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], highest: int) -> Asked:
     """The rating [n, 1] from 0 to `highest` that each answer ends on, as in `Rating: [[1]]`; -1 where it gives none."""
-    return _asked(shelf, f"rating to {highest}", prompts, lambda prompt: _rating(endpoint, prompt, highest))
+    how = {"max_tokens": RATING_TOKENS}
+    return _asked(endpoint, shelf, f"rating to {highest}", prompts, how, lambda reply: [_rating(reply, highest)])
 
 
-def _asked(shelf: Shelf, column: str, prompts: Sequence[str], one: Callable[[str], np.ndarray]) -> Asked:
-    """`one(prompt)`, scores and last the tokens spent, through the cache."""
+def _asked(
+    endpoint: Endpoint,
+    shelf: Shelf,
+    column: str,
+    prompts: Sequence[str],
+    how: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], list[float]],
+) -> Asked:
+    """The scores that `read` finds in each reply, through the cache; the tokens spent are the column's last."""
     rows = [digest(prompt) for prompt in prompts]
-    found = shelf.find(column, rows)
+    by = f"{column} by"
+    found, names = shelf.find(column, rows), shelf.find(by, rows)
     missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
     for start in range(0, len(missing), PER_SHARD):
         answers: dict[str, np.ndarray] = {}
         begin, took = time.perf_counter(), 0.0
         try:
             for prompt in missing[start : start + PER_SHARD]:
-                answers[digest(prompt)] = one(prompt)
+                reply = _patiently(endpoint, prompt, how)
+                row, tokens = digest(prompt), float((reply.get("usage") or {}).get("total_tokens") or 0)
+                names[row] = _padded(reply.get("model"))
+                answers[row] = np.array([*read(reply), tokens], dtype=np.float32)
                 took = time.perf_counter() - begin
         finally:  # what came is paid for, whatever ends this: a fault, an interrupt, a budget that is over
             if answers:
                 spent = sum(max(float(a[-1]), 1.0) for a in answers.values())  # no tokens counted: one a question
-                shelf.put([*answers], {column: [*answers.values()]}, Cost(spent, took))
+                columns = {column: [*answers.values()], by: [names[row] for row in answers]}
+                shelf.put([*answers], columns, Cost(spent, took))
         found |= answers
     table = np.stack([found[row] for row in rows])
-    return Asked(table[:, :-1].astype(float), table[:, -1])
+    models = tuple(names[r].tobytes().rstrip(b"\0").decode(errors="replace") if r in names else "" for r in rows)
+    return Asked(table[:, :-1].astype(float), table[:, -1], models)
 
 
-def _rating(endpoint: Endpoint, prompt: str, highest: int) -> np.ndarray:
-    reply = _patiently(endpoint, prompt, {"max_tokens": RATING_TOKENS})
+def _padded(name: Any) -> np.ndarray:
+    """A model's name as NAME_BYTES bytes; what is no text is none."""
+    name = name.encode(errors="replace") if isinstance(name, str) else b""
+    return np.frombuffer(name[:NAME_BYTES].ljust(NAME_BYTES, b"\0"), dtype=np.uint8)
+
+
+def _rating(reply: Mapping[str, Any], highest: int) -> int:
     said = re.findall(r"\[\[\s*(\d+)\s*\]\]", str(reply["choices"][0]["message"]["content"] or ""))
     rating = int(said[-1]) if said else -1
-    return np.array([rating if rating <= highest else -1, _spent(reply)], dtype=np.float32)
+    return rating if rating <= highest else -1
 
 
-def _spent(reply: Mapping[str, Any]) -> float:
-    return float((reply.get("usage") or {}).get("total_tokens") or 0)
-
-
-def _one(endpoint: Endpoint, prompt: str, words: Sequence[str]) -> np.ndarray:
-    """Scores of the words, and last the tokens spent."""
-    reply = _patiently(endpoint, prompt, {"max_tokens": 5, "logprobs": True, "top_logprobs": TOP})
-    tokens = _spent(reply)
+def _likely(reply: Mapping[str, Any], words: Sequence[str]) -> list[float]:
+    """See `ask`."""
     choice = reply["choices"][0]
     first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs")
     if first:
         alternatives = [(str(t["token"]).strip().casefold(), float(t["logprob"])) for t in first]
         floor = min(value for _, value in alternatives) - 1.0
-        scores = [max([v for t, v in alternatives if _begins(w.casefold(), t)], default=floor) for w in words]
-    else:
-        said = str(choice["message"]["content"] or "").casefold()
-        found = [re.search(rf"\b{re.escape(word.casefold())}\b", said) for word in words]
-        first_named = min((m.start() for m in found if m), default=None)
-        scores = [float(m is not None and m.start() == first_named) for m in found]
-    return np.array([*scores, tokens], dtype=np.float32)
+        return [max([v for t, v in alternatives if _begins(w.casefold(), t)], default=floor) for w in words]
+    said = str(choice["message"]["content"] or "").casefold()
+    found = [re.search(rf"\b{re.escape(word.casefold())}\b", said) for word in words]
+    first_named = min((m.start() for m in found if m), default=None)
+    return [float(m is not None and m.start() == first_named) for m in found]
 
 
 def _begins(word: str, token: str) -> bool:

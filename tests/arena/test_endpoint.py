@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from arena import endpoint
+from arena.cache import Cache, Cost, digest
 from arena.contract import FairfightError
 from arena.lab import Lab
 from baselines.prompt_blackbox import PromptBlackbox
@@ -40,6 +41,7 @@ class Server(HTTPServer):
     refuses = False  # log-probabilities
     usage = True
     limit = 0  # questions that it answers a minute; 0: any
+    model: Any = "m"
     clock = 0.0  # its seconds
     retry_after = ""
 
@@ -81,7 +83,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.logprobs and not self.server.refuses:
             choice["logprobs"] = content
         usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
-        reply = {"id": "x", "created": 0, "model": "m", "choices": [choice]}
+        reply = {"id": "x", "created": 0, "model": self.server.model, "choices": [choice]}
         return self.say(200, reply | ({"usage": usage} if self.server.usage else {}))
 
     def say(self, status: int, body: dict[str, Any]) -> None:
@@ -276,11 +278,29 @@ def test_an_endpoint_that_refuses_log_probabilities_is_read_by_its_text(server: 
     ("said", "expected"),
     [("I know it is; yes", [0, 1]), ("No.", [1, 0]), ("none of them", [0, 0]), ("yes, no", [0, 1])],
 )
-def test_words_are_whole_words(said: str, expected: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
-    reply = {"choices": [{"message": {"content": said}}]}
-    monkeypatch.setattr(endpoint, "_patiently", lambda *_: reply)
-    found = endpoint._one(endpoint.Endpoint("http://host", "m"), "?", ("no", "yes"))
-    assert found[:-1].tolist() == expected
+def test_words_are_whole_words(said: str, expected: list[float]) -> None:
+    assert endpoint._likely({"choices": [{"message": {"content": said}}]}, ("no", "yes")) == expected
+
+
+def test_what_was_kept_before_models_were_noted_is_replayed(tmp_path: Path) -> None:
+    nowhere = endpoint.Endpoint("http://nowhere", "judge", "NO_SUCH_KEY")
+    shelf = Cache(tmp_path).shelf({"kind": "endpoint", "url": "http://nowhere", "model": "judge", "version": 1})
+    shelf.put([digest("rate it")], {"rating to 2": [np.array([2, 10], dtype=np.float32)]}, Cost(10, 1.0))
+    again = Cache(tmp_path).shelf(nowhere.preimage())
+    asked = endpoint.ratings(nowhere, again, ["rate it"], 2)
+    assert (asked.scores.tolist(), asked.tokens.tolist(), asked.models) == ([[2.0]], [10.0], ("",))
+
+
+@pytest.mark.parametrize(
+    ("model", "noted"),
+    [("m-2026", "m-2026"), ("é" * 80, "é" * 50), ("\ud800", "?"), ("", ""), (None, ""), (["m"], "")],
+)
+def test_who_answered_is_noted(server: Server, tmp_path: Path, model: Any, noted: str) -> None:
+    server.model = model
+    where, shelf = endpoint.Endpoint(url(server), "judge", "TEST_KEY"), {"a": 1}
+    for _ in range(2):  # the second is replayed
+        asked = endpoint.ask(where, Cache(tmp_path).shelf(shelf), ["good", "bad", "good"], ("good", "bad"))
+        assert (asked.models, server.asked) == ((noted,) * 3, 2)
 
 
 def test_an_endpoint_that_counts_no_tokens_is_charged_its_seconds(server: Server, lab: Lab) -> None:
