@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import logging
 import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -15,12 +19,18 @@ import numpy as np
 from arena.cache import Cost, Shelf, digest
 from arena.contract import FairfightError
 
+_LOG = logging.getLogger(__name__)
 VERSION = 1  # part of the cache's preimage
-TRIES = 5
+TRIES = 5  # of a question that meets faults
+BUSY = (429, 503)  # no faults: limits are often per minute, and end by themselves
 PAUSE = 1.0  # seconds before the second try, doubled each time
+LONGEST = 60.0  # seconds of one wait, whatever the endpoint asks for
+PATIENCE = 120.0  # seconds of waits in all for one question's answer
+TOLD = 10.0  # seconds of a wait that is told
 RATING_TOKENS = 200  # of an answer that ends on a rating
 TOP = 20  # alternatives asked for at the first token
-PER_SHARD = 50  # answers written together: what a crash may lose
+NAME_BYTES = 100  # of a model's name, as the endpoint tells it
+PER_SHARD = 50  # answers written together: what a kill or a power cut may lose; a fault or Ctrl-C loses none
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Asked:
-    """Scores [n, words] and the tokens that each prompt took (0 where the endpoint did not say)."""
+    """Scores [n, words], the tokens that each prompt took (0 where the endpoint did not say), and who it said
+    answered: `models` [n], "" where it, or the version of this project that asked, did not say."""
 
     scores: np.ndarray
     tokens: np.ndarray
+    models: tuple[str, ...]
 
 
 def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequence[str]) -> Asked:
@@ -52,57 +64,74 @@ def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequenc
     does), if the endpoint gives log-probabilities; else 1 for the word that the answer names first and 0 for
     the others.
     """
-    return _asked(shelf, digest(*words), prompts, lambda prompt: _one(endpoint, prompt, words))
+    how = {"max_tokens": 5, "logprobs": True, "top_logprobs": TOP}
+    return _asked(endpoint, shelf, digest(*words), prompts, how, lambda reply: _likely(reply, words))
 
 
 def ratings(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], highest: int) -> Asked:
     """The rating [n, 1] from 0 to `highest` that each answer ends on, as in `Rating: [[1]]`; -1 where it gives none."""
-    return _asked(shelf, f"rating to {highest}", prompts, lambda prompt: _rating(endpoint, prompt, highest))
+    how = {"max_tokens": RATING_TOKENS}
+    return _asked(endpoint, shelf, f"rating to {highest}", prompts, how, lambda reply: [_rating(reply, highest)])
 
 
-def _asked(shelf: Shelf, column: str, prompts: Sequence[str], one: Callable[[str], np.ndarray]) -> Asked:
-    """`one(prompt)`, scores and last the tokens spent, through the cache."""
+def _asked(
+    endpoint: Endpoint,
+    shelf: Shelf,
+    column: str,
+    prompts: Sequence[str],
+    how: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], list[float]],
+) -> Asked:
+    """The scores that `read` finds in each reply, through the cache; the tokens spent are the column's last."""
     rows = [digest(prompt) for prompt in prompts]
-    found = shelf.find(column, rows)
+    by = f"{column} by"
+    found, names = shelf.find(column, rows), shelf.find(by, rows)
     missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
     for start in range(0, len(missing), PER_SHARD):
-        chunk = missing[start : start + PER_SHARD]
-        begin = time.perf_counter()
-        answers = [one(prompt) for prompt in chunk]
-        spent = sum(max(float(a[-1]), 1.0) for a in answers)  # an endpoint that counts no tokens: one a question
-        shelf.put([digest(p) for p in chunk], {column: answers}, Cost(spent, time.perf_counter() - begin))
-        found |= {digest(p): a for p, a in zip(chunk, answers, strict=True)}
+        answers: dict[str, np.ndarray] = {}
+        begin, took = time.perf_counter(), 0.0
+        try:
+            for prompt in missing[start : start + PER_SHARD]:
+                reply = _patiently(endpoint, prompt, how)
+                row, tokens = digest(prompt), float((reply.get("usage") or {}).get("total_tokens") or 0)
+                names[row] = _padded(reply.get("model"))
+                answers[row] = np.array([*read(reply), tokens], dtype=np.float32)
+                took = time.perf_counter() - begin
+        finally:  # what came is paid for, whatever ends this: a fault, an interrupt, a budget that is over
+            if answers:
+                spent = sum(max(float(a[-1]), 1.0) for a in answers.values())  # no tokens counted: one a question
+                columns = {column: [*answers.values()], by: [names[row] for row in answers]}
+                shelf.put([*answers], columns, Cost(spent, took))
+        found |= answers
     table = np.stack([found[row] for row in rows])
-    return Asked(table[:, :-1].astype(float), table[:, -1])
+    models = tuple(names[r].tobytes().rstrip(b"\0").decode(errors="replace") if r in names else "" for r in rows)
+    return Asked(table[:, :-1].astype(float), table[:, -1], models)
 
 
-def _rating(endpoint: Endpoint, prompt: str, highest: int) -> np.ndarray:
-    reply = _patiently(endpoint, prompt, {"max_tokens": RATING_TOKENS})
+def _padded(name: Any) -> np.ndarray:
+    """A model's name as NAME_BYTES bytes; what is no text is none."""
+    name = name.encode(errors="replace") if isinstance(name, str) else b""
+    return np.frombuffer(name[:NAME_BYTES].ljust(NAME_BYTES, b"\0"), dtype=np.uint8)
+
+
+def _rating(reply: Mapping[str, Any], highest: int) -> int:
     said = re.findall(r"\[\[\s*(\d+)\s*\]\]", str(reply["choices"][0]["message"]["content"] or ""))
     rating = int(said[-1]) if said else -1
-    return np.array([rating if rating <= highest else -1, _spent(reply)], dtype=np.float32)
+    return rating if rating <= highest else -1
 
 
-def _spent(reply: Mapping[str, Any]) -> float:
-    return float((reply.get("usage") or {}).get("total_tokens") or 0)
-
-
-def _one(endpoint: Endpoint, prompt: str, words: Sequence[str]) -> np.ndarray:
-    """Scores of the words, and last the tokens spent."""
-    reply = _patiently(endpoint, prompt, {"max_tokens": 5, "logprobs": True, "top_logprobs": TOP})
-    tokens = _spent(reply)
+def _likely(reply: Mapping[str, Any], words: Sequence[str]) -> list[float]:
+    """See `ask`."""
     choice = reply["choices"][0]
     first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs")
     if first:
         alternatives = [(str(t["token"]).strip().casefold(), float(t["logprob"])) for t in first]
         floor = min(value for _, value in alternatives) - 1.0
-        scores = [max([v for t, v in alternatives if _begins(w.casefold(), t)], default=floor) for w in words]
-    else:
-        said = str(choice["message"]["content"] or "").casefold()
-        found = [re.search(rf"\b{re.escape(word.casefold())}\b", said) for word in words]
-        first_named = min((m.start() for m in found if m), default=None)
-        scores = [float(m is not None and m.start() == first_named) for m in found]
-    return np.array([*scores, tokens], dtype=np.float32)
+        return [max([v for t, v in alternatives if _begins(w.casefold(), t)], default=floor) for w in words]
+    said = str(choice["message"]["content"] or "").casefold()
+    found = [re.search(rf"\b{re.escape(word.casefold())}\b", said) for word in words]
+    first_named = min((m.start() for m in found if m), default=None)
+    return [float(m is not None and m.start() == first_named) for m in found]
 
 
 def _begins(word: str, token: str) -> bool:
@@ -111,7 +140,10 @@ def _begins(word: str, token: str) -> bool:
 
 
 def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[str, Any]:
-    """One completion; busy and broken endpoints are asked again, after a while."""
+    """One completion. A fault is met with TRIES tries, a busy endpoint with PATIENCE seconds of waits.
+
+    Waits double; where a busy endpoint's `Retry-After` asks for longer, they are that long, up to LONGEST.
+    """
     key = os.environ.get(endpoint.key)
     if not key:
         raise FairfightError(
@@ -123,10 +155,9 @@ def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[
         "temperature": 0.0,
         **how,
     }
-    reason = ""
-    for attempt in range(TRIES):
-        if attempt:
-            time.sleep(PAUSE * 2 ** (attempt - 1))
+    faults, waited = 0, 0.0
+    for attempt in itertools.count():
+        wait, busy = PAUSE * 2**attempt, False
         try:
             answer = httpx.post(
                 f"{endpoint.url.rstrip('/')}/chat/completions",
@@ -144,11 +175,35 @@ def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[
                 continue
             if answer.status_code < 500 and answer.status_code not in {408, 409, 429}:
                 break  # asking again would not help
+            busy = answer.status_code in BUSY
+            wait = max(wait, _asked_for(answer.headers.get("Retry-After", ""))) if busy else wait
         except (ValueError, LookupError, TypeError):
             reason = "a reply that is no chat completion"
         except httpx.HTTPError as error:
             reason = type(error).__name__
+        faults += not busy
+        wait = min(wait, LONGEST, PATIENCE - waited)
+        if faults == TRIES or wait <= 0:
+            break
+        if wait >= TOLD:
+            _LOG.warning(
+                "The endpoint %s gave no answer (%s); it is asked again in %.0f s.", endpoint.url, reason, wait
+            )
+        time.sleep(wait)
+        waited += wait
+    remedy = f"check its address, the model's name and the key in {endpoint.key}"
+    if busy:
+        remedy = "run the same command again when its rate limit or your quota allows"
     raise FairfightError(
-        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} in {TRIES} tries ({reason}); check its "
-        f"address, the model's name and the key in {endpoint.key}. What it answered so far is kept."
+        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} ({reason} at try {attempt + 1}, after "
+        f"{waited:.0f} s of waits); {remedy}. What it answered so far is kept."
     )
+
+
+def _asked_for(header: str) -> float:
+    """Seconds that a `Retry-After` asks for, as such or up to a date; 0 where it can't be read."""
+    if re.fullmatch(r"\d+(\.\d+)?", header):
+        return float(header)
+    with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError):
+        return parsedate_to_datetime(header).timestamp() - time.time()
+    return 0.0

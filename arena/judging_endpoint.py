@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ class EndpointJudge:
 
     Answers are scored so; trials are selected by the offline panel, so that nobody is chosen by who scores. With
     `selects="same"` the model selects them too, as in AxBench. Where the model gives no rating it counts as 0, as in
-    AxBench (Wu et al. 2025), and the report says how often.
+    AxBench (Wu et al. 2025), and the report says how often; it also counts the ratings by the model that the endpoint
+    says it used, on which no key depends.
 
     The model is also shown `known` texts of each kind whose quality is known (see `judging.probed`); a concept of which
     it rates a salad of words no lower than real texts is withheld. 0 shows it none, and withholds nothing. Judgements
@@ -86,6 +88,7 @@ class EndpointPanel:
     def __init__(self, judge: EndpointJudge, concepts: Sequence[str], probes: Sequence[Probes], lab: Lab) -> None:
         self._judge, self._concepts, self._probes, self._lab = judge, concepts, probes, lab
         self._given = self._missing = 0
+        self._models = Counter[str]()  # who rated, as the endpoint says: an alias moves from snapshot to snapshot
         self._told: dict[int, dict[str, Any]] = {}  # part -> what it makes of texts of known quality
 
     def rate(
@@ -124,7 +127,9 @@ class EndpointPanel:
             rating = np.zeros(len(rows))
             if asked:
                 judge = self._judge
-                told = self._lab.rate_at_endpoint(judge.url, judge.model, judge.key, asked, HIGHEST)
+                replies = self._lab.rate_at_endpoint(judge.url, judge.model, judge.key, asked, HIGHEST)
+                self._models.update(filter(None, replies.models))
+                told = replies.scores[:, 0]
                 self._given += len(told)
                 self._missing += int((told < 0).sum())
                 rating[said] = told.clip(0) / HIGHEST
@@ -133,4 +138,10 @@ class EndpointPanel:
 
     def report(self) -> dict[str, Any]:
         shown = [self._told[part] for part in sorted(self._told) if self._told[part]]
-        return {"ratings": self._given, "without a rating": self._missing, **({"parts": shown} if shown else {})}
+        models = {"models": dict(sorted(self._models.items()))} if self._models else {}
+        return {
+            "ratings": self._given,
+            "without a rating": self._missing,
+            **models,
+            **({"parts": shown} if shown else {}),
+        }

@@ -92,19 +92,19 @@ class Lab:
         """How likely each word is as an endpoint's answer to each prompt, [n, words]; see `arena.endpoint.ask`."""
         from arena.endpoint import ask
 
-        return self._at_endpoint(url, model, key, prompts, lambda where, shelf: ask(where, shelf, prompts, words))
+        return self._at_endpoint(
+            url, model, key, prompts, lambda where, shelf: ask(where, shelf, prompts, words)
+        ).scores
 
-    def rate_at_endpoint(self, url: str, model: str, key: str, prompts: Sequence[str], highest: int) -> np.ndarray:
-        """The rating from 0 to `highest` that an endpoint's answer to each prompt ends on, [n]; -1: none."""
+    def rate_at_endpoint(self, url: str, model: str, key: str, prompts: Sequence[str], highest: int) -> Asked:
+        """The rating, 0 to `highest`, that an endpoint's answer to each prompt ends on; see `arena.endpoint`."""
         from arena.endpoint import ratings
 
-        return self._at_endpoint(
-            url, model, key, prompts, lambda where, shelf: ratings(where, shelf, prompts, highest)
-        )[:, 0]
+        return self._at_endpoint(url, model, key, prompts, lambda where, shelf: ratings(where, shelf, prompts, highest))
 
     def _at_endpoint(
         self, url: str, model: str, key: str, prompts: Sequence[str], ask: Callable[[Endpoint, Shelf], Asked]
-    ) -> np.ndarray:
+    ) -> Asked:
         from arena.endpoint import Endpoint
 
         endpoint = Endpoint(url, model, key)
@@ -113,7 +113,7 @@ class Lab:
             asked = ask(endpoint, shelf)
             for prompt, tokens in zip(prompts, asked.tokens, strict=True):
                 self.meter.ask(f"endpoint:{digest(prompt)}", int(tokens), shelf.rate("cpu"))
-        return asked.scores
+        return asked
 
     @property
     def layers(self) -> int:

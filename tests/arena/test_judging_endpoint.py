@@ -37,7 +37,7 @@ def judge(server: Server, monkeypatch: pytest.MonkeyPatch) -> EndpointJudge:
         rating = next((ratings[which] for answer, ratings in ANSWERS.items() if answer in text), None)
         said = "I cannot say." if rating is None else f"[[7]] would be too much. Rating: [[{rating}]]"
         choice = {"index": 0, "message": {"role": "assistant", "content": said}}
-        self.say(200, {"choices": [choice], "usage": {"total_tokens": 10}})
+        self.say(200, {"model": self.server.model, "choices": [choice], "usage": {"total_tokens": 10}})
 
     monkeypatch.setattr(Handler, "do_POST", say)
     return EndpointJudge("judge", f"http://127.0.0.1:{server.server_port}/v1", key="TEST_KEY")
@@ -53,7 +53,7 @@ def test_ratings_are_shares_of_two(judge: EndpointJudge, server: Server, lab: La
         "relevance": [0.5, 1.0, 0.0, 0.0],
         "fluency": [1.0, 0.5, 0.0, 0.0],
     }
-    assert panel.report() == {"ratings": 9, "without a rating": 3}
+    assert panel.report() == {"ratings": 9, "without a rating": 3, "models": {"m": 9}}
     spent = lab.meter.spent()
     assert (spent["judge"]["endpoint_calls"], spent["judge"]["endpoint_tokens"]) == (9, 90)
     assert spent["total"]["endpoint_calls"] == 0  # the judge's work is nobody's
@@ -64,6 +64,16 @@ def test_ratings_are_shares_of_two(judge: EndpointJudge, server: Server, lab: La
         np.testing.assert_array_equal(again[name], values)
     written = b"".join(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
     assert written and SECRET.encode() not in written
+
+
+def test_who_rated_is_told_and_is_no_part_of_the_key(judge: EndpointJudge, server: Server, lab: Lab) -> None:
+    before, told = judge.identity(), []
+    for n, server.model in ((1, "m-1"), (3, "m-2"), (3, "m-3")):  # the third is asked nothing anew
+        panel = EndpointPanel(judge, ["boats"], [{}], lab)
+        panel.rate([0] * n, ["where to?"] * n, [*ANSWERS][:n])
+        told.append(panel.report()["models"])
+    assert told == [{"m-1": 3}, {"m-1": 3, "m-2": 6}, {"m-1": 3, "m-2": 6}]
+    assert judge.identity() == before
 
 
 def test_a_rating_that_cannot_be_is_none(judge: EndpointJudge, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +113,7 @@ def test_the_judge_is_shown_as_many_texts_as_asked(lab: Lab, judge: EndpointJudg
         panel = EndpointJudge("judge", judge.url, "TEST_KEY", known=known).panel(SCORES, [part], [part.public], lab)
         panel.rate([0], ["where to?"], ["no rating"])
         shows[known] = panel.report()
-    assert shows[0] == {"ratings": 3, "without a rating": 3}
+    assert shows[0] == {"ratings": 3, "without a rating": 3, "models": {"m": 3}}
     assert shows[2]["ratings"] == 3 * (1 + 2 * len(shows[2]["parts"][0]["scores"])) > 20
     with pytest.raises(FairfightError, match=r"judge.known=13 texts of each kind can't be shown"):
         EndpointJudge("judge", known=13)
