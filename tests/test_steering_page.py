@@ -13,11 +13,12 @@ from scipy.stats import spearmanr
 
 from results import leaderboard
 from results.matched import NATS, matched
-from results.record import Steered
+from results.record import Record, Steered
 from results.samples import samples
 from results.steering import DAMAGE, PARTS
 from results.store import Store
 from results.table import Table, at_floor
+from runners.compose import raw
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "results" / "published" / "axbench"
@@ -70,7 +71,12 @@ def test_the_table(table: Table) -> None:
 
 def test_the_sentences(table: Table) -> None:
     """Every gap and value is of the contender that is named before it."""
-    text = re.sub(r"Whichever they were: .*? beside prompting\.", "", re.sub(r"\s+", " ", PAGE.read_text()))
+    lines = [line for line in PAGE.read_text().splitlines() if not line.startswith("  |")]  # held by tests of their own
+    text = re.sub(
+        r"Whichever they were: .*? beside prompting\.|prompting stands .*? beside doing",
+        "",
+        " ".join(" ".join(lines).split()),
+    )
     whole = [name for name in table.contenders if table.complete(name)]
     said = re.findall(rf"`(\w+)` (?:stands |\()?({GAP.pattern})", text)
     assert len(said) == len(GAP.findall(text)) - (len(whole) - 1) > 10  # the table's are held above
@@ -149,8 +155,53 @@ def test_the_agreement_of_the_panels() -> None:
     assert f"a weighted kappa of {told['score']['kappa']:+.2f}" in text
 
 
+def test_a_judge_that_knows_nothing_of_the_model() -> None:
+    """The table is what `judge-agreement` wrote, and so is every gap that is said of it."""
+    told = json.loads((STORE / "agreement_minilm.json").read_text())
+    assert told["judge"]["reads"] == "minilm" and told["panel"] == "scores"
+    assert set(told["records"]) == {r.key for r in Store(STORE).records() if r.cell.track == "steer"}
+
+    def said(gap: list[float] | None) -> str:
+        return "–" if gap is None else "{:+.3f} [{:+.3f}, {:+.3f}]".format(*gap)
+
+    rows = [
+        f"  | {name} | {' | '.join(f'{x:.3f}' for x in each['scores'])} | {' | '.join(map(said, each['gaps']))} |"
+        for name, each in told["contenders"].items()
+    ]
+    whole = PAGE.read_text()
+    assert "\n".join(rows) + "\n" in whole
+    text = " ".join(whole.split())
+    value, low, high = (-x for x in told["contenders"]["no_intervention"]["gaps"][1])
+    assert f"prompting stands {said([value, high, low])} beside doing nothing" in text
+    assert f"kappa {told['score']['kappa']:+.2f}, Kendall {told['score']['tau']:+.2f}" in text
+    assert all(
+        each["gaps"][1] is None or each["gaps"][1][1] < 0 < each["gaps"][1][2] for each in told["contenders"].values()
+    )
+    assert told["score"]["answers"] == 0.7 * told["fluency"]["answers"]  # three concepts of ten are withheld
+
+
+def three() -> list[Record]:
+    """Records on three concepts."""
+    return [r for r in Store(STORE.parent / "axbench_three").records() if r.cell.track == "steer"]
+
+
+def test_the_others_on_three_concepts(table: Table) -> None:
+    (few,) = leaderboard.build(three())
+    whole = [name for name in few.contenders if few.complete(name)]
+    rows = []
+    for name in whole:
+        metrics = [few.find("all", name, metric) for metric in (None, *PARTS, DAMAGE)]
+        rows.append(f"| {name} | {' | '.join(f'{s.estimate.value:.3f}' for s in metrics if s is not None)} |")
+    assert len(few.parts(few.tasks[0])) == 3 and {len(few.seeds(task)) for task in few.tasks} == {2}
+    assert "\n".join(rows) + "\n" in PAGE.read_text()
+    asked = next(each["override /contender"] for each in raw("experiment", "axbench_steer")["defaults"][1:])
+    assert set(asked) <= {*whole, *(name for name in table.contenders if table.complete(name))}
+
+
 def test_the_answers() -> None:
     records = [r for r in Store(STORE).records() if r.cell.track == "steer"]
+    names = {r.cell.contender["name"] for r in records}
+    records += [r for r in three() if r.cell.contender["name"] not in names]
     assert (ROOT / "docs" / "answers.md").read_text() == samples(records)
 
 
