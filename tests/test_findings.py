@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from results import leaderboard
+from results.matched import NATS, matched
 from results.metrics import mean_auroc
 from results.quiver import quivers
 from results.record import Answers, Record
@@ -197,7 +198,7 @@ def test_the_tables_of_other_stores(elsewhere: dict[str, dict[str, list[str]]]) 
 
 
 def test_the_sentences(scores: Boards, elsewhere: dict[str, dict[str, list[str]]]) -> None:
-    text = re.sub(r"\s+", " ", PAGE.read_text())
+    text = re.sub(r"## Steering .*?(?=## )", "", re.sub(r"\s+", " ", PAGE.read_text()))  # held by a test of its own
     gaps = {s.gap(a, b) for s in scores.values() for a, b in itertools.permutations(s.complete, 2) if len(s.tasks) > 5}
     cells = {cell for rows in elsewhere.values() for row in rows.values() for cell in row}
     told_gaps = GAP.findall(text)
@@ -236,3 +237,27 @@ def test_the_quiver(scores: Boards) -> None:
         change = f"{q.change:+.4f} [{q.interval[0]:+.3f}, {q.interval[1]:+.3f}]"
         found[q.added[0] if len(q.added) == 1 else "all methods"] = (f"{q.picked} of {q.cells}", change)
     assert {n: found[n] for n, _, _ in changes} == {n: (picked, c) for n, picked, c in changes}
+
+
+def test_steering() -> None:
+    """Each value is of the board of steering, or of what is reached at 0.2 nats; the rest stands on its own page."""
+    (table,) = leaderboard.build(
+        r for r in Store(ROOT / "results" / "published" / "axbench").records() if r.cell.track == "steer"
+    )
+    section = PAGE.read_text().split("## Steering\n")[1].split("\n## ")[0]
+    before, after = " ".join(section.split()).split("**What it costs.**")
+    alone, rest = after.split("- **A latent")
+    told = re.findall(r"`(\w+)` \(?(0\.\d{3})", before + rest)
+    told += re.findall(r"\(`(\w+)` (0\.\d{3})\)", rest)
+    assert len(told) > 6
+    for name, value in told:
+        score = table.find("all", name)
+        assert score is not None and f"{score.estimate.value:.3f}" == value, name
+    equal = {m.contender: f"{m.scores[NATS.index(0.2)]:.3f}" for m in matched(table)}
+    shown_equal = dict(re.findall(r"`(\w+)` (0\.\d{3})", alone))
+    assert len(shown_equal) == 6 and shown_equal.items() <= equal.items()
+    other = " ".join((ROOT / "docs" / "steering.md").read_text().split())
+    (rho,) = re.findall(r"Spearman's correlation is (-0\.\d\d) over the eight contenders", before)
+    assert f"over the 8 contenders that both have, Spearman's correlation is {rho}" in other
+    assert at_floor(table) == list(table.tasks)
+    assert "**and nothing is told apart from prompting**" in other  # held by tests/test_steering_page.py
