@@ -194,6 +194,26 @@ def test_the_others_on_three_concepts(table: Table) -> None:
         rows.append(f"| {name} | {' | '.join(f'{s.estimate.value:.3f}' for s in metrics if s is not None)} |")
     assert len(few.parts(few.tasks[0])) == 3 and {len(few.seeds(task)) for task in few.tasks} == {2}
     assert "\n".join(rows) + "\n" in PAGE.read_text()
+    section = " ".join(PAGE.read_text().split("## The others, on three concepts")[1].split())
+    (task,), (small,) = table.tasks, few.tasks
+    places = [table.parts(task).index(part) for part in few.parts(small)]
+    beside = {name: value for value, name in re.findall(r"(0\.\d{3}) \(`(\w+)`\)", section)}
+    for name in table.contenders:
+        parts = table.measured[task, name].parts
+        assert parts is not None and f"{parts.mean(0)[places].mean():.3f}" == beside.pop(name)
+    assert not beside
+    value = {name: s.estimate.value for name in whole if (s := few.find("all", name))}
+    damage = {name: s.estimate.value for name in whole if (s := few.find("all", name, DAMAGE))}
+    still = value["no_intervention"]
+    assert max(value, key=value.__getitem__) == "soft_prompt_steering"
+    latents = ("sae_by_label", "sae_output_score", "sae_max_pool")
+    assert max(abs(value[name] - still) for name in latents) < 0.03
+    assert max(abs(value[f"random_{name}"] - still) for name in latents) < 0.05
+    assert round(value["sae_diff_in_means"] - still, 2) == 0.05
+    assert value["diff_in_means"] > value["sae_diff_in_means"] and damage["diff_in_means"] < damage["sae_diff_in_means"]
+    assert 5 < damage["linear_probe"] / damage["diff_in_means"] < 6
+    assert round(value["prompt_search"] - value["prompt_steering"], 3) == 0.001
+    assert value["best_of_n"] < value["prompt_steering"]
     asked = next(each["override /contender"] for each in raw("experiment", "axbench_steer")["defaults"][1:])
     assert set(asked) <= {*whole, *(name for name in table.contenders if table.complete(name))}
 
