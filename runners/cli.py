@@ -176,6 +176,8 @@ def _no_configuration(command: str, rest: list[str]) -> str | None:
     if any(word.startswith("-") and word not in {"-m", "--multirun"} for word in rest):
         return None  # folders of the user's own, or no job at all
     words = [word for word in rest if not word.startswith("-")]
+    if any(word.lstrip("+").startswith("hydra/sweeper=") for word in words):
+        return None  # which has a grammar of its own
     named = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
     experiments = [each for name in named for each in name.split(",")]
     sweeping = [e for e in experiments if raw("experiment", e).get("hydra", {}).get("mode") == "MULTIRUN"]

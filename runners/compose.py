@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import re
+from contextlib import AbstractContextManager
 from typing import Any
 
 import yaml
@@ -48,13 +49,19 @@ def _refuse_bare(overrides: list[str]) -> None:
 
 
 def _composition(name: str, overrides: list[str], *, of_hydra: bool = False) -> DictConfig:
+    with _configuration():
+        composition: DictConfig = compose(name, overrides=overrides, return_hydra_config=of_hydra)
+    return composition
+
+
+def _configuration() -> AbstractContextManager[None]:
+    """Within it Hydra reads this project's configuration."""
     from conf.schema import register
 
     register()
     GlobalHydra.instance().clear()
-    with initialize_config_module("conf", version_base="1.3"):
-        composition: DictConfig = compose(name, overrides=overrides, return_hydra_config=of_hydra)
-    return composition
+    context: AbstractContextManager[None] = initialize_config_module("conf", version_base="1.3")
+    return context
 
 
 def _told(name: str, error: Exception) -> str:
@@ -99,7 +106,9 @@ def jobs(name: str, overrides: list[str]) -> list[dict[str, Any]]:
 def _parsed(overrides: list[str]) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed: list[Override] = OverridesParser.create().parse_overrides(overrides)
+    with _configuration():
+        loader = GlobalHydra.instance().config_loader()  # knows what `glob` may find
+        parsed: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
     return parsed
 
 

@@ -68,6 +68,9 @@ def test_an_experiment_s_sweep_and_what_the_command_line_says_of_it() -> None:
     assert {tuple(frame["contender"]) for frame in whole} == {("lora",)}
     assert [len(compose.jobs("run", ["experiment=core_lora", f"task={t}"])) for t in ("sst2", "sst2,cola")] == [1, 2]
     assert len(compose.jobs("run", ["task=sst2"])) == 1
+    every = [task for task in compose.options("task") if task.startswith("e")]
+    assert len(compose.jobs("run", ["task=glob(e*)"])) == len(every) > 1
+    compose.refuse_mistakes("run", ["task=glob(e*)", "regime.labels=range(64,66)"], swept=True)
 
 
 def test_estimates_are_of_the_same_task_where_there_is_one_and_scaled_elsewhere() -> None:
