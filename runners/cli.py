@@ -171,7 +171,7 @@ def _unwritable_store(rest: list[str]) -> str | None:
 def _no_configuration(command: str, rest: list[str]) -> str | None:
     """What is wrong with the first job's configuration; Hydra would say so in several lines of its own terms."""
     from arena.contract import FairfightError
-    from runners.compose import raw, refuse_mistakes
+    from runners.compose import options, raw, refuse_mistakes
 
     if any(word.startswith("-") and word not in {"-m", "--multirun"} for word in rest):
         return None  # folders of the user's own, or no job at all
@@ -180,6 +180,8 @@ def _no_configuration(command: str, rest: list[str]) -> str | None:
         return None  # which has a grammar of its own
     named = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("experiment=")]
     experiments = [each for name in named for each in name.split(",")]
+    if set(experiments) - set(options("experiment")):
+        return None  # the user's own, or a pattern: whether it sweeps is Hydra's to know
     sweeping = [e for e in experiments if raw("experiment", e).get("hydra", {}).get("mode") == "MULTIRUN"]
     try:
         refuse_mistakes(

@@ -258,6 +258,21 @@ def test_a_contender_of_ones_own_through_a_config_folder(base: list[str], tmp_pa
     assert {r.cell.contender["name"] for r in records(tmp_path)} == {"mine"}
 
 
+def test_an_experiment_of_ones_own_through_a_search_path(base: list[str], tmp_path: Path) -> None:
+    own = tmp_path / "own" / "conf" / "experiment"
+    own.mkdir(parents=True)
+    (own / "ours.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /contender: [majority]\nhydra: {mode: MULTIRUN}\n"
+    )
+    search = f"hydra.searchpath=[file://{own.parent}]"
+    assert run(base, search, "experiment=ours", "task.max_tokens=8,9") == 0
+    assert len(records(tmp_path)) == 2
+
+
+def test_experiments_by_a_pattern_are_looked_up_by_hydra() -> None:
+    assert cli._no_configuration("run", ["-m", "experiment=glob(core*)"]) is None
+
+
 def test_another_class_under_the_same_name_is_another_cell(base: list[str], tmp_path: Path) -> None:
     assert run(base, "contender=majority") == 0
     other = ["contender.majority._target_=baselines.bag_of_words.BagOfWords"]
