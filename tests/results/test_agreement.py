@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import cohen_kappa_score
 
-from results.agreement import agreement, levels, markdown, weighted_kappa
+from results import leaderboard
+from results.agreement import agreement, contrasts, contrasts_as_markdown, levels, markdown, weighted_kappa
+from results.record import Steered
+from results.store import Store
 
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 RNG = np.random.default_rng(0)
 
 
@@ -48,3 +55,23 @@ def test_what_is_not_defined_is_not_told() -> None:
     assert "–" in markdown({"score": flat}, "one", "other")
     nothing = agreement(np.full(2, np.nan), np.ones(2), list("ab"))
     assert (nothing.answers, nothing.kappa) == (0, None)
+
+
+def test_each_judge_has_its_own_distance_from_prompting() -> None:
+    records = [r for r in Store(PUBLISHED / "axbench").records() if r.cell.track == "steer"]
+    half = []
+    for r in records:
+        assert isinstance(r.test, Steered)
+        half.append(replace(r, test=replace(r.test, score={name: x / 2 for name, x in r.test.score.items()})))
+    (first,), (second,) = leaderboard.build(records), leaderboard.build(half)
+    found = contrasts(first, second, "prompt_steering")
+    assert [c.contender for c in found] == list(first.contenders)
+    for c in found:
+        assert c.scores[1] == pytest.approx(c.scores[0] / 2)
+        if c.contender == "prompt_steering":
+            assert c.gaps == (None, None)
+        else:
+            assert c.gaps[0] == first.against(c.contender, "prompt_steering")
+            assert c.gaps[1] == pytest.approx([x / 2 for x in c.gaps[0] or ()], abs=1e-9)
+    rows = contrasts_as_markdown(found, "one", "two", "prompt_steering").splitlines()
+    assert len(rows) == 2 + len(found) and "| – | – |" in next(r for r in rows if r.startswith("| prompt_steering"))
