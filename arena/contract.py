@@ -80,6 +80,7 @@ class Examples:
     completions: tuple[str, ...] | None = None
     contrast: tuple[str, ...] | None = None  # the dispreferred or opposite completion
     strata: tuple[str, ...] | None = None  # named subpopulations, where data has them: for worst-group metrics
+    peers: tuple[str, ...] | None = None  # in suites, to train on: for class 1 another part's text, else its own
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,6 +100,7 @@ class Examples:
             completions=pick(self.completions),
             contrast=pick(self.contrast),
             strata=pick(self.strata),
+            peers=pick(self.peers),
         )
 
     @property
@@ -119,9 +121,9 @@ class Examples:
         """The same examples as a contender sees them when it answers.
 
         Groups go too: their numbers follow the order of the data, which may be sorted by label. So do strata,
-        which a text alone does not tell.
+        which a text alone does not tell, and peers, which tell the label.
         """
-        return replace(self, labels=None, groups=np.arange(len(self)), strata=None)
+        return replace(self, labels=None, groups=np.arange(len(self)), strata=None, peers=None)
 
 
 @dataclass(frozen=True)

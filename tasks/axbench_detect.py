@@ -13,14 +13,18 @@ release and its sets on the hub do. What differs from the original protocol, and
 positive (its imbalanced variant; ten concepts have 19): rare concepts, where the AUPRC tells more than the AUROC.
 Training stays as it is.
 
-`positives=others` trains on other concepts' positives and asks about the concept all the same. What scores above 0.5
-there tells positives from negatives without having seen the concept: by length (on concept10's evaluation texts
-positives have 555 characters on average, negatives 333), by style, or by the author, who differs in training alone (the
-negatives are the model's own, all other texts gpt-4o-mini's). It is a diagnostic, not a task to be good at.
+Positives and negatives to train on differ in more than the concept: by the author (the negatives are the model's own,
+all other texts gpt-4o-mini's), by style, and by length (on concept10's evaluation texts positives have 555 characters
+on average, negatives 333). Each positive brings another concept's along (`Examples.peers`), from which a control,
+`author_probe`, learns what tells them without the concept.
+
+`positives=others` gives everyone those texts to train on and asks about the concept all the same: what scores above
+0.5 there has not seen the concept. It is a diagnostic, not a task to be good at.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -87,6 +91,7 @@ class AxbenchDetect:
             concept = self.release.concepts[number]
             brief = Brief(f"Is this in the text: {concept}?", self.brief.classes, self.brief.words)
             (train, one), (asked, two) = self._clean(kept), self._clean(rows)
+            train = replace(train, peers=self._peers(number, train, of_test))
             parts.append(given(name, brief, train, asked, regime, seed))
             reports[name] = {"train": cleaning.summary(one), "asked": cleaning.summary(two)}
         both = [report for part in reports.values() for report in part.values()]
@@ -107,17 +112,32 @@ class AxbenchDetect:
         """Positives, and as many negatives of the concept's genre as there are."""
         mine, negatives = self.release.positives(number), self.release.negatives(number)
         if self.positives == "others":
-            genres = {row.genre for row in mine}
-            others = [row for row in self.release.train if row.concept != number and row.category == "positive"]
-            near = [row for row in others if row.genre in genres] or others  # a genre may have one concept only
-            mine = sorted(near, key=lambda row: digest(row.response))[: len(negatives)]
+            mine = self._others(number)[: len(negatives)]
         self.release.refuse_empty(number, mine, negatives)
         return mine + negatives
 
+    def _others(self, number: int) -> list[Row]:
+        """Other concepts' positives of the concept's genre, in the order of their hashes."""
+        genres = {row.genre for row in self.release.positives(number)}
+        others = [row for row in self.release.train if row.concept != number and row.category == "positive"]
+        near = [row for row in others if row.genre in genres] or others  # a genre may have one concept only
+        return sorted(near, key=lambda row: digest(row.response))
+
+    def _peers(self, number: int, train: Examples, barred: set[str]) -> tuple[str, ...] | None:
+        """For each positive one of another concept, over and over where there are fewer; none of a barred
+        instruction."""
+        others = [self._text(row) for row in self._others(number) if row.instruction not in barred]
+        if not others:
+            return None
+        turns = itertools.cycle(others)
+        return tuple(next(turns) if y else own for own, y in zip(train.prompts, train.truth, strict=True))
+
+    def _text(self, row: Row) -> str:
+        return row.response if self.text == "response" else f"{row.instruction}\n\n{row.response}"
+
     def _clean(self, rows: Sequence[Row]) -> tuple[Examples, cleaning.Report]:
-        texts = [row.response if self.text == "response" else f"{row.instruction}\n\n{row.response}" for row in rows]
         return cleaning.clean(
-            texts,
+            [self._text(row) for row in rows],
             [int(row.category == "positive") for row in rows],
             given=[row.instruction for row in rows],
             strata=[row.category for row in rows],

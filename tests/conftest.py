@@ -139,7 +139,12 @@ BRIEF = Brief("Is this review good or bad?", ("bad", "good"), ("bad", "good"), "
 
 
 def examples(n: int = 60, classes: int = 2, seed: int = 0) -> Examples:
-    """Labelled examples in memory; with three classes the third is told by no word of its own."""
+    """Labelled examples in memory; with three classes the third is told by no word of its own. Peers of class 1 hold
+    none of its words."""
     rows = reviews(n, seed)
     labels = np.array([i % classes for i in range(n)]) if classes > 2 else np.array([int(y == "good") for _, y in rows])
-    return Examples(tuple(f"id{i}" for i in range(n)), tuple(t for t, _ in rows), labels, np.arange(n))
+    texts = tuple(t for t, _ in rows)
+    peers = tuple(
+        f"the weather of day {i}" if y == 1 else t for i, (t, y) in enumerate(zip(texts, labels, strict=True))
+    )
+    return Examples(tuple(f"id{i}" for i in range(n)), texts, labels, np.arange(n), peers=peers)

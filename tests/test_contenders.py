@@ -22,6 +22,7 @@ from arena.dictionaries import Dictionaries, identify
 from arena.lab import Lab
 from arena.models import ModelIdentity
 from arena.training import Course
+from baselines.author_probe import AuthorProbe
 from baselines.few_shot import FewShot
 from baselines.finetuned import Head
 from baselines.linear_probe import LinearProbe
@@ -176,6 +177,29 @@ def test_shuffled_labels_learn_nothing_and_tune_what_they_wrap(lab: Lab) -> None
     shuffled = np.mean([auroc(TEST.truth, draw) for draw in scores])
     plain = build.contenders({"bow": raw("contender", "bag_of_words")}, [])[0].make().fit(TRAIN, BRIEF, lab)
     assert abs(shuffled - 0.5) < 0.15 < auroc(TEST.truth, plain.score(TEST.unlabelled(), lab)) - 0.5
+
+
+def test_the_author_probe_never_sees_the_class_that_it_is_asked_about(lab: Lab) -> None:
+    """Peers say nothing good, and are otherwise unlike what is bad in one word only: `n7`, say, is theirs."""
+    node = {**raw("contender", "author_probe"), "of": "bag_of_words"}
+    contender = build.contenders({"author": node}, [])[0]
+    peers = tuple("ink dull plot" if y else p for p, y in zip(TRAIN.prompts, TRAIN.truth, strict=True))
+    made = contender.make(**{"of.analyzer": "word", "of.ngrams": 1})
+    made.fit(replace(TRAIN, peers=peers), BRIEF, lab)
+    asked = Examples(("a", "b", "c"), ("ink", "good great lovely", "window"), None, np.arange(3))
+    ink, good, none = margin(made.score(asked, lab))
+    assert ink > none == pytest.approx(good)  # it knows its author, and none of the words of the class
+    with pytest.raises(FairfightError, match=r"other concepts' texts.*leave it out"):
+        made.fit(replace(TRAIN, peers=None), BRIEF, lab)
+
+
+def test_what_is_remembered_of_a_text_is_not_its_peers(lab: Lab) -> None:
+    """The linear probe decomposes its training states once per cell, by the texts' ids."""
+    alone = AuthorProbe(LinearProbe(layer=1)).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    LinearProbe(layer=1).fit(TRAIN, BRIEF, lab)
+    after = AuthorProbe(LinearProbe(layer=1)).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
+    np.testing.assert_array_equal(alone, after)
+    assert not np.allclose(alone, LinearProbe(layer=1).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab))
 
 
 def test_a_wrapper_of_nothing_names_what_there_is() -> None:

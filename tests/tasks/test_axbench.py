@@ -107,6 +107,28 @@ def test_what_is_told_without_the_concept_can_be_measured(tmp_path: Path) -> Non
         assert negative == {p for p, y in zip(mine.prompts, mine.truth, strict=True) if not y}
 
 
+def test_a_positive_brings_another_concepts_along_to_train_on(tmp_path: Path) -> None:
+    for concept, part in enumerate(AxbenchDetect(str(write(tmp_path / "toy"))).split(REGIME, 0).parts):
+        train = part.train
+        assert train.peers is not None
+        for peer, own, label in zip(train.peers, train.prompts, train.truth, strict=True):
+            assert (peer != own and not set(peer.split()) & set(WORDS[concept])) if label else peer == own
+        # Code has one concept: its peers are of any genre; those of text are of text.
+        others = {
+            w for other, words in WORDS.items() if other != concept and (other != 2 or concept == 2) for w in words
+        }
+        assert all(set(p.split()) <= others | set(NEUTRAL) for p, y in zip(train.peers, train.truth, strict=True) if y)
+        assert part.public.peers is None and train.unlabelled().peers is None  # they would tell the label
+        assert train.take([3, 1]).peers == (train.peers[3], train.peers[1])
+
+
+def test_no_peer_answers_an_instruction_that_is_asked(tmp_path: Path) -> None:
+    folder = write(tmp_path / "toy", shared_instruction=True)
+    asked = pd.read_parquet(folder / TRAIN).output[0]  # its instruction is one of the evaluation's
+    parts = AxbenchDetect(str(folder)).split(REGIME, 0).parts
+    assert not any(asked in (part.train.peers or ()) for part in parts)
+
+
 def test_rare_concepts_are_asked_among_the_texts_of_others(tmp_path: Path) -> None:
     folder = str(write(tmp_path / "toy"))
     own, rare = AxbenchDetect(folder), AxbenchDetect(folder, negatives="all")
