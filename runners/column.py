@@ -272,6 +272,9 @@ def _cut_split(column: Column, split: Split, reader: Reader) -> _Cut:
                 completions, more = cut(reader, examples.completions, column.task.max_tokens, left=False)
                 texts[where] = dataclasses.replace(texts[where], completions=tuple(completions))
                 n += more
+            if examples.peers is not None:  # other parts' rows, which are counted there
+                peers, _ = cut(reader, examples.peers, column.task.max_tokens)
+                texts[where] = dataclasses.replace(texts[where], peers=tuple(peers))
             count += n
         asked = {fold(p) for where, rows in texts.items() if where != "train" for p in rows.prompts}
         if column.regime.protocol != "fairfight":

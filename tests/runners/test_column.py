@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+from arena.activations import Reader
 from arena.models import ModelSpec
 from runners import column
 from runners.column import breakdown
+from tasks.axbench_detect import AxbenchDetect
+from tests.tasks.test_axbench import REGIME, write
 
 
 def test_the_breakdown_adds_up() -> None:
@@ -26,3 +31,14 @@ def test_a_dictionary_trained_anew_is_read_anew(tiny_spec: ModelSpec, tmp_path: 
     first = column.load_reader(*words, frozenset({("dictionary middle", "a")}))
     assert column.load_reader(*words, frozenset({("dictionary middle", "a")})) is first
     assert column.load_reader(*words, frozenset({("dictionary middle", "b")})) is not first
+
+
+def test_texts_of_other_parts_are_cut_like_their_own_part_cuts_them(reader: Reader, tmp_path: Path) -> None:
+    """Else the one pass over a column's texts lacks them, and each site reads them anew, at full length."""
+    asked: Any = SimpleNamespace(task=AxbenchDetect(str(write(tmp_path / "toy")), max_tokens=40), regime=REGIME)
+    cut = column.cut_splits(asked, reader, {0})[0]
+    assert not isinstance(cut, Exception)
+    read = {text for part in cut.split.parts for text in part.train.prompts}
+    for part in cut.split.parts:
+        assert part.train.peers is not None and set(part.train.peers) <= read
+        assert max(len(reader.ids(text)) for text in part.train.peers) <= 40
