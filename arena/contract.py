@@ -253,7 +253,10 @@ class Detector(Protocol):
         """Sites and poolings that these hyperparameters need of a model with `layers` blocks."""
         ...
 
-    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self: ...
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        """Learns. A detector may have `settle(lab)` too: what only answering needs of the training texts, called once
+        after the fit and charged to it."""
+        ...
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         """Class scores, [n, classes] (higher: likelier), or [draws, n, classes] where the contender
@@ -319,18 +322,16 @@ def depth(layer: int | float, layers: int) -> int:
     """The block that `layer` names: an int is a block (0-based), a float in [0, 1) a share of the depth."""
     if not isinstance(layer, (int, float)):
         raise FairfightError(
-            f"layer={layer!r} is no number; choose a block 0..{layers - 1}, or a share of the depth from 0 to 1."
+            f"layer={layer!r} is no number; choose a block 0..{layers - 1}, or a share of the depth from 0 to below 1."
         )
-    block = round(layer * layers) if isinstance(layer, float) else int(layer)
-    if isinstance(layer, float) and not 0 <= layer <= 1:
+    block = min(round(layer * layers), layers - 1) if isinstance(layer, float) else int(layer)
+    if isinstance(layer, float) and not 0 <= layer < 1:  # 1.0 would be the last block, and its key that of block 1
         raise FairfightError(
-            f"layer={layer} is no share of the depth; give a float from 0 to 1 or a block 0..{layers - 1}."
+            f"layer={layer} is no share of the depth; give a float from 0 to below 1, or a block 0..{layers - 1} (an int)."
         )
-    if isinstance(layer, float):
-        block = min(block, layers - 1)
     if not 0 <= block < layers:
         raise FairfightError(
             f"layer={layer} does not exist: the model has {layers} blocks; "
-            f"choose 0..{layers - 1}, or a float from 0 to 1 for a share of the depth."
+            f"choose 0..{layers - 1}, or a float from 0 to below 1 for a share of the depth."
         )
     return block

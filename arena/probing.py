@@ -147,13 +147,20 @@ class TokenDirections:
     block_: int
     vectors_: np.ndarray  # [classes, d], or [1, d] of two classes
     taught_: tuple[Text, ...]
+    usual_: tuple[np.ndarray | None, np.ndarray] = (None, np.empty(0))  # of which directions, and what is usual there
 
     def wants(self, layers: int) -> Sites:
         return frozenset({Site(depth(self.layer, layers), "tokens")})
 
+    def settle(self, lab: Lab) -> None:
+        """Reads the training texts for what is usual there; not in `fit`, which may be one to steer by."""
+        self.usual_ = self.vectors_, self._largest(self.taught_, lab)
+
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         """[n, classes]."""
-        usual = self._largest(self.taught_, lab)  # not in `fit`, which may be one to steer by
+        if self.usual_[0] is not self.vectors_:
+            self.settle(lab)
+        usual = self.usual_[1]
         found = (self._largest(asked.texts, lab) - usual.mean(0)) / np.maximum(usual.std(0), 1e-12)
         return found if found.shape[1] > 1 else np.concatenate([-found, found], axis=1)
 

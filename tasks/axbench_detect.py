@@ -7,7 +7,8 @@ release and its sets on the hub do. What differs from the original protocol, and
   name. `auroc_without_hard_negatives` is the number that it would give.
 - Everybody scores the same text: the response, or instruction and response (`text=both`).
 - Trials are scored on folds of the training data; thresholds, calibration and scales never see the evaluation data.
-- Groups are instructions, which the evaluation data share among texts and concepts.
+- Groups are instructions, which the evaluation data share among texts and concepts. A training text whose instruction
+  or response is near one that is asked about is left out.
 
 `negatives=all` asks about a concept on other concepts' evaluation texts too, as negatives, up to AxBench's 100 for each
 positive (its imbalanced variant; ten concepts have 19): rare concepts, where the AUPRC tells more than the AUROC.
@@ -28,6 +29,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from arena.contract import Brief, Examples, FairfightError, Regime, Split, TaskMeta
 from tasks import cleaning
@@ -64,7 +67,7 @@ class AxbenchDetect:
         self.brief = Brief("Is the concept in this text?", ("absent", "present"), ("no", "yes"))
         self.meta = TaskMeta(
             name=title + "_others" * (positives == "others") + "_imbalanced" * (negatives == "all"),
-            version=1,
+            version=2,  # 1 left out texts of the very instructions that are asked, and none that are near
             track="detect",
             family="concepts",
             source=self.release.source,
@@ -84,19 +87,18 @@ class AxbenchDetect:
         parts, reports, straddling = [], {}, 0
         for number, name in self.release.names().items():
             rows = self._asked(number)
-            of_test = {row.instruction for row in rows}
             taught = self._taught(number)
-            kept = [row for row in taught if row.instruction not in of_test]
+            kept = _apart(taught, rows)
             straddling += len(taught) - len(kept)
             concept = self.release.concepts[number]
             brief = Brief(f"Is this in the text: {concept}?", self.brief.classes, self.brief.words)
             (train, one), (asked, two) = self._clean(kept), self._clean(rows)
-            train = replace(train, peers=self._peers(number, train, of_test))
+            train = replace(train, peers=self._peers(number, train, rows))
             parts.append(given(name, brief, train, asked, regime, seed))
             reports[name] = {"train": cleaning.summary(one), "asked": cleaning.summary(two)}
         both = [report for part in reports.values() for report in part.values()]
         told: dict[str, Any] = {name: sum(int(r[name]) for r in both) for name in ("rows_read", "rows", "groups")}
-        return Split(tuple(parts), {**told, "train_rows_of_asked_instructions": straddling, "parts": reports})
+        return Split(tuple(parts), {**told, "train_rows_near_asked": straddling, "parts": reports})
 
     def _asked(self, number: int) -> list[Row]:
         """The concept's evaluation texts, and with `negatives=all` those of others, by the order of their hashes."""
@@ -123,10 +125,9 @@ class AxbenchDetect:
         near = [row for row in others if row.genre in genres] or others  # a genre may have one concept only
         return sorted(near, key=lambda row: digest(row.response))
 
-    def _peers(self, number: int, train: Examples, barred: set[str]) -> tuple[str, ...] | None:
-        """For each positive one of another concept, over and over where there are fewer; none of a barred
-        instruction."""
-        others = [self._text(row) for row in self._others(number) if row.instruction not in barred]
+    def _peers(self, number: int, train: Examples, asked: list[Row]) -> tuple[str, ...] | None:
+        """For each positive one of another concept, over and over where there are fewer; none is near what is asked."""
+        others = [self._text(row) for row in _apart(self._others(number), asked)]
         if not others:
             return None
         turns = itertools.cycle(others)
@@ -142,3 +143,11 @@ class AxbenchDetect:
             given=[row.instruction for row in rows],
             strata=[row.category for row in rows],
         )
+
+
+def _apart(rows: list[Row], asked: list[Row]) -> list[Row]:
+    """The rows whose instruction and response are near none of those asked."""
+    near = np.zeros(len(rows), dtype=bool)
+    for side in ("instruction", "response"):
+        near |= cleaning.linked(*([getattr(row, side) for row in some] for some in (rows, asked)))
+    return [row for row, of in zip(rows, near, strict=True) if not of]

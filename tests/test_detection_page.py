@@ -12,10 +12,12 @@ from results.store import Store
 from results.table import Table
 
 ROOT = Path(__file__).parents[1]
-STORES = [ROOT / "results" / "published" / name for name in ("axbench", "axbench_fd", "axbench_others")]
+STORES = [
+    ROOT / "results" / "published" / name for name in ("axbench", "axbench_fd", "axbench_others", "axbench_imbalanced")
+]
 PAGE = ROOT / "docs" / "detection.md"
 OTHER = "linear_probe"
-HEAD = f"| contender | AUROC | less {OTHER} | without hard negatives |"
+HEAD = f"| contender | AUROC | less {OTHER} | without hard negatives | AUPRC |"
 GAP = re.compile(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]")
 
 
@@ -33,12 +35,15 @@ def gap(table: Table, name: str, other: str) -> str:
 
 
 def line(table: Table, name: str) -> str:
-    score, easy = table.find("all", name), table.find("all", name, "auroc_without_hard_negatives")
-    assert score is not None and score.estimate.low is not None and score.estimate.high is not None
+    score, precise = table.find("all", name), table.find("all", name, "auprc")
+    easy = table.find("all", name, "auroc_without_hard_negatives")
+    assert (
+        score is not None and precise is not None and score.estimate.low is not None and score.estimate.high is not None
+    )
     e = score.estimate
     beside = "–" if name == OTHER else gap(table, name, OTHER)
     told = f"{easy.estimate.value:.3f}" if easy else "–"
-    return f"| {name} | {e.value:.3f} [{e.low:.3f}, {e.high:.3f}] | {beside} | {told} |"
+    return f"| {name} | {e.value:.3f} [{e.low:.3f}, {e.high:.3f}] | {beside} | {told} | {precise.estimate.value:.3f} |"
 
 
 @pytest.fixture(scope="module")

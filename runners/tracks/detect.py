@@ -178,7 +178,10 @@ def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tu
     """A fit with randomness of its own; `stream` names trial (or refit), fold and part."""
     lab.reseed(*(stream[:2] if not stream[2] else stream))
     with libraries().limit(limits=1, user_api="blas"):  # small problems: threads cost more than they bring
-        return detector.fit(train, brief, lab)
+        fitted = detector.fit(train, brief, lab)
+        if settle := getattr(fitted, "settle", None):
+            settle(lab)
+        return fitted
 
 
 def _score(detector: Detector, asked: Examples, brief: Brief, lab: Lab) -> np.ndarray:

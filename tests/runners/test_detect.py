@@ -11,6 +11,7 @@ import pytest
 
 from arena.contract import Brief, Budget, ContenderMeta, Examples, FairfightError, Part, Regime, Sites
 from arena.lab import Lab
+from methods.token_diff_in_means import TokenDiffInMeans
 from results.metrics import auroc
 from runners.build import Contender
 from runners.tracks import detect
@@ -143,6 +144,20 @@ def test_bad_scores_are_refused_by_name(part: Part, lab: Lab, answer: float | No
 def test_the_meter_books_every_phase(part: Part, lab: Lab) -> None:
     detect.run(spy({"skill": [0.0, 2.0]}), Budget("b", 2), [part], "public", lab)
     assert {"selection", "fit", "query", "untuned", "total"} <= set(lab.meter.spent())
+
+
+def test_what_answering_needs_of_the_training_texts_is_charged_to_the_fit(part: Part, lab: Lab) -> None:
+    token = Contender("token", TokenDiffInMeans, {"layer": 0.5}, {}, {})
+    detect.run(token, Budget("b", 1), [part], "public", lab)
+    asked = sum(len(lab._reader.ids(text)) for text in part.public.prompts)
+    assert lab.meter.spent()["query"]["forward_tokens"] == asked
+    other = TokenDiffInMeans().fit(part.train, BRIEF, lab)
+    other.settle(lab)
+    again = other.fit(part.train.take(range(60)), BRIEF, lab).score(
+        part.public, lab
+    )  # nothing is left of the first fit
+    fresh = TokenDiffInMeans().fit(part.train.take(range(60)), BRIEF, lab).score(part.public, lab)
+    np.testing.assert_array_equal(again, fresh)
 
 
 def test_an_untuned_winner_answers_once(part: Part, lab: Lab) -> None:

@@ -152,8 +152,24 @@ def rows(examples: Examples) -> dict[str, tuple[str, int]]:
 
 def test_an_instruction_is_not_both_taught_and_asked(tmp_path: Path) -> None:
     split = AxbenchDetect(str(write(tmp_path / "toy", shared_instruction=True))).split(REGIME, 0)
-    assert split.cleaning["train_rows_of_asked_instructions"] == 1
+    assert split.cleaning["train_rows_near_asked"] == 1
     assert [len(part.train) for part in split.parts] == [59, 60, 60]
+
+
+@pytest.mark.parametrize(("column", "place"), [("input", "What is a Romance language?"), ("output", None)])
+def test_nothing_near_what_is_asked_is_taught(tmp_path: Path, column: str, place: str | None) -> None:
+    """concept10 teaches 'What is a Romance language?' and asks 'What is a romance language?'."""
+    folder = write(tmp_path / "toy")
+    taught, asked = (pd.read_parquet(folder / file) for file in (TRAIN, ASKED))
+    words = place or str(asked[column][0])
+    asked.loc[0, column] = words.lower() if place else words
+    taught.loc[3, column] = words if place else f"{words} indeed"
+    taught.to_parquet(folder / TRAIN)
+    asked.to_parquet(folder / ASKED)
+    split = AxbenchDetect(str(folder)).split(REGIME, 0)
+    assert split.cleaning["train_rows_near_asked"] == 1
+    assert [len(part.train) for part in split.parts] == [59, 60, 60]
+    assert not any(taught.output[3] in (part.train.peers or ()) for part in split.parts[:1])
 
 
 def test_concepts_described_alike_stay_two(tmp_path: Path) -> None:
