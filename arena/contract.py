@@ -327,7 +327,7 @@ def depth(layer: int | float, layers: int) -> int:
     block = min(round(layer * layers), layers - 1) if isinstance(layer, float) else int(layer)
     if isinstance(layer, float) and not 0 <= layer < 1:  # 1.0 would be the last block, and its key that of block 1
         raise FairfightError(
-            f"layer={layer} is no share of the depth; give a float from 0 to below 1, or a block 0..{layers - 1} (an int)."
+            f"layer={layer} is no share of the depth; give a float from 0 to below 1, or an int 0..{layers - 1}."
         )
     if not 0 <= block < layers:
         raise FairfightError(

@@ -103,9 +103,10 @@ class LoadedModel:
 def other_model(model: str, revision: str = "main", device: str = "auto") -> ModelSpec:
     """The spec of a model that is named by a hub id or a local folder."""
     path = Path(model).expanduser()
+    here = path.is_dir() or model.startswith(("/", "~", "."))  # no hub id, whether it exists or not
     return ModelSpec(
-        path.name if path.is_dir() else model,
-        "local" if path.is_dir() else "hub",
+        path.name if here else model,
+        "local" if here else "hub",
         id=model,
         path=model,
         revision=revision,
@@ -239,7 +240,7 @@ def _local_folder(spec: ModelSpec) -> Path:
     folder = Path(spec.path).expanduser()
     if not (folder / "config.json").is_file():
         raise FairfightError(
-            f"model.path={spec.path!r} holds no config.json; give a folder saved with save_pretrained."
+            f"The model's folder {spec.path!r} holds no config.json; give a folder saved with save_pretrained."
         )
     return folder
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -45,11 +47,16 @@ class PromptBlackbox:
     def contents(params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         """Hyperparameters as a record's key has them, and the content hash of another model's weights.
 
-        A folder's path and a revision's name say nothing of what is in them.
+        A folder's path and a revision's name say nothing of what is in them. A model that cannot be had leaves its cell
+        an identity of its own; the cell fails with the reason.
         """
         if params["endpoint"] or not params["model"]:
             return params, {}
-        who = identify(other_model(params["model"], params["revision"]))
+        try:
+            who = identify(other_model(params["model"], params["revision"]))
+        except FairfightError:
+            asked = hashlib.sha256(f"{params['model']} {params['revision']}".encode()).hexdigest()[:16]
+            return {**params, "model": Path(params["model"]).name}, {"model": f"unavailable {asked}"}
         return {**params, "model": who.id, "revision": who.revision}, {"model": who.revision}
 
     def wants(self, layers: int) -> Sites:

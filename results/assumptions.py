@@ -89,7 +89,7 @@ def about_across(found: Sequence[Across]) -> str:
 def across(tables: Sequence[Table]) -> list[Across]:
     """Do more labels bring others up on the probe, do good detectors steer well: of boards of one model and half."""
     found = []
-    for one, two in itertools.combinations(sorted(tables, key=_labels), 2):
+    for one, two in itertools.combinations(sorted(tables, key=lambda t: t.labels or 0), 2):
         if (one.board.model, one.board.half) != (two.board.model, two.board.half):
             continue
         if one.board.track == two.board.track == "detect" and one.board.budget == two.board.budget:
@@ -103,16 +103,9 @@ def _where(table: Table) -> str:
     return f"{table.board.model}, {table.board.half}"
 
 
-def _labels(table: Table) -> int:
-    """Labels of a board whose regime differs from others in them alone; 0 of any other."""
-    regimes = [r.cell.regime for each in table.records.values() for r in each[:1]]
-    plain = [r for r in regimes if not (r.get("noise") or r.get("positive") or r.get("shift"))]
-    return max((int(r.get("labels") or 0) for r in plain), default=0) if len(plain) == len(regimes) else 0
-
-
 def _with_labels(few: Table, many: Table) -> list[Across]:
     """How far the gap to the linear probe shrinks from a board of few labels to one of many."""
-    sizes = _labels(few), _labels(many)
+    sizes = few.labels or 0, many.labels or 0
     if not 0 < sizes[0] < sizes[1]:
         return []
     tasks = [task for task in few.tasks if task in many.tasks]

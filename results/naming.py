@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 from results.record import Record, canonical
 
+_LONGEST = 40  # characters of a value in a name
 KINDS = ("task", "contender", "regime", "budget", "model", "judge")
 
 
@@ -30,12 +33,19 @@ class Names:
         for (kind, name), variants in found.items():
             names = {k for flat in variants.values() for k in flat}
             differing = sorted(k for k in names if len({flat.get(k) for flat in variants.values()}) > 1)
-            for which, flat in variants.items():
-                extra = ", ".join(f"{k}={flat.get(k, 'none')[:40]}" for k in differing)
-                self._labels[kind, name, which] = f"{name} [{extra}]" if extra else name
+            told = {which: _labelled(name, flat, differing) for which, flat in variants.items()}
+            times = Counter(told.values())
+            for which, label in told.items():  # what was cut may be all that tells two apart
+                extra = f" #{sha256(which.encode()).hexdigest()[:6]}" if times[label] > 1 else ""
+                self._labels[kind, name, which] = label + extra
 
     def __call__(self, kind: str, record: Record) -> str:
         return self._labels[self._of[kind, id(record)]]
+
+
+def _labelled(name: str, flat: Mapping[str, str], differing: Sequence[str]) -> str:
+    extra = ", ".join(f"{k}={flat.get(k, 'none')[:_LONGEST]}" for k in differing)
+    return f"{name} [{extra}]" if extra else name
 
 
 def _told(flat: dict[str, str], record: Record) -> dict[str, str]:

@@ -23,6 +23,7 @@ AT_FLOOR = {  # what it means
     "detect": "no prompt's interval lies above chance",
     "steer": "no prompt is shown to lie above what the model does by itself",
 }
+PROTOCOL = "fairfight"  # regimes of other protocols split in ways of their own
 PLAIN = "standard"  # the regime whose boards come first, and that others are laid beside
 CHANCE = 0.5  # of the AUROC, whatever the classes' shares
 
@@ -97,6 +98,15 @@ class Table:
     known: Mapping[str, Mapping[str, float]]  # task -> what the judge makes of texts of known quality, and `withheld`
     filtered: str = ""  # what of the store is left out, where that changes verdicts
 
+    @property
+    def labels(self) -> int | None:
+        """How many labels the regime gives; None where it differs from others in more than that."""
+        regimes = [r.cell.regime for records in self.records.values() for r in records]
+        found = {int(r["labels"]) for r in regimes if r.get("labels")}
+        marred = any(r.get("noise") or r.get("positive") is not None or r.get("shift") for r in regimes)
+        foreign = any(r.get("protocol", PROTOCOL) != PROTOCOL for r in regimes)
+        return found.pop() if len(found) == 1 and not marred and not foreign else None
+
     def complete(self, contender: str) -> bool:
         have, of = self.coverage.get(contender, (0, 0))
         return have == of > 0
@@ -111,10 +121,24 @@ class Table:
         return tuple(c for c, of in sorted(self.sides.items()) if of == family and self.complete(c))
 
     def control_of(self, method: str) -> str | None:
-        """The matched control, of the same dictionaries where there are several; None where cells of it are missing."""
-        named = self.controls.get(method)
-        labels = [f"{named}{''.join(method.partition(' [')[1:])}", named]
-        return next((label for label in labels if label in self.contenders and self.complete(label)), None)
+        """The matched control, with the method's own hyperparameters where several wrap it; None where cells of it are
+        missing."""
+        named, variant = self.controls.get(method), method.partition(" [")[2]
+        found = [c for c in self.contenders if c == named or c.startswith(f"{named} [")]
+        mine = [c for c in found if self._wraps(c, method)]  # of no wrapper: who is named alike, or the only one
+        mine = mine or [c for c in found if variant and c.endswith(f" [{variant}")] or found[: len(found) == 1]
+        return next((label for label in mine if self.complete(label)), None)
+
+    def _wraps(self, control: str, method: str) -> bool:
+        """Whether a control's cells wrap just what a method's cells are, dictionaries included."""
+        cells = {c: rs[0].cell for (_, c), rs in self.records.items() if c in (control, method) and rs}
+        if len(cells) < 2:
+            return False
+        wrapper, own = cells[control].contender, cells[method].contender
+        inner = {k.removeprefix("of."): v for k, v in wrapper["params"].items() if k.startswith("of.")}
+        grid = {k.removeprefix("of."): v for k, v in wrapper["grid"].items()}
+        same = bool(inner) and all(inner.get(k) == v for k, v in own["params"].items()) and grid == own["grid"]
+        return same and cells[control].contents == cells[method].contents
 
     def against(self, contender: str, other: str, without: Sequence[str] = ()) -> tuple[float, float, float] | None:
         """Mean score of a contender less that of another over the board's families (of a single suite: its concepts),

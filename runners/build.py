@@ -8,9 +8,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task
+from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task, first_line
 from arena.dictionaries import Dictionaries
 from arena.models import ModelIdentity
 from results.record import Cell
@@ -19,6 +19,7 @@ from runners.compose import options, plain, raw
 if TYPE_CHECKING:
     from arena.judging import Judge
 
+T = TypeVar("T")
 OUR_PACKAGES = ("tasks", "methods", "baselines")
 HALVES = ("public", "lockbox")
 _SECRET = re.compile(r"^(sk|hf|gsk|xai|pk|ghp|key)[-_][\w-]{8,}|^\w+://([^/]*@|[^?]*\?)|^Bearer ")
@@ -91,7 +92,7 @@ def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mappin
         if "max_tokens" in params:
             inner = {**inner, "max_tokens": params["max_tokens"]}
         params[role] = _task(f"{where}.{role}", inner, trusted, model)
-    made: Task = target(**params)
+    made: Task = _made(where, target, params)
     return made
 
 
@@ -217,10 +218,27 @@ def _placeless(values: Mapping[str, Any], contents: Mapping[str, str], known: Di
     def told(value: Any) -> Any:
         if isinstance(value, list):
             return [told(v) for v in value]
-        placed = isinstance(value, str) and value not in known.locations and "/" in value
-        return contents[value] if placed else value
+        return contents[value] if isinstance(value, str) and _placed(value, known) else value
 
     return {k: told(v) if k.rpartition(".")[2] == "dictionary" else v for k, v in values.items()}
+
+
+def _placed(name: str, known: Dictionaries) -> bool:
+    """Whether a dictionary is named by where it lies; a variant of a named one (`middle@random0`) is not."""
+    return name not in known.locations and "/" in name
+
+
+def _contents(contender: Contender, params: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Hyperparameters as a record's key has them, and content hashes of what they name, of what is wrapped too."""
+    contents: dict[str, str] = {}
+    if contender.of is not None:
+        inner = {k.removeprefix(_INNER): v for k, v in params.items() if k.startswith(_INNER)}
+        told, found = _contents(contender.of, inner)
+        params, contents = {**params, **_prefixed(told)}, _prefixed(found)
+    if hasattr(contender.target, "contents"):
+        params, own = contender.target.contents(params)
+        contents |= own
+    return params, contents
 
 
 def strength_of(settings: Mapping[str, Any]) -> float | None:
@@ -243,7 +261,8 @@ def judge(node: Mapping[str, Any]) -> Judge:
     if name not in makers:
         raise FairfightError(f"Unknown judge.name={name!r}; choose one of {', '.join(makers)}.")
     _refuse_secrets("judge", choice)
-    return makers[name](**choice)
+    _check_parameters("judge", makers[name], choice)
+    return _made("judge", makers[name], choice)
 
 
 def cell(
@@ -262,11 +281,8 @@ def cell(
     if half not in HALVES:
         raise FairfightError(f"Unknown half={half!r}; choose one of {', '.join(HALVES)}.")
     meta = task.meta
-    contents: dict[str, str] = {}
     coded = dictionaries_of(contender, dictionaries)
-    params = _placeless(contender.params, coded, dictionaries)
-    if hasattr(contender.target, "contents"):
-        params, contents = contender.target.contents(params)
+    params, contents = _contents(contender, _placeless(contender.params, coded, dictionaries))
     return Cell(
         track=meta.track,
         task={"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)},
@@ -284,7 +300,7 @@ def cell(
         half=half,
         seed=seed,
         judge=judge.identity() if judge is not None and meta.track == "steer" else None,
-        contents=contents | {f"dictionary {n}": c for n, c in coded.items() if n in dictionaries.locations},
+        contents=contents | {f"dictionary {n}": c for n, c in coded.items() if not _placed(n, dictionaries)},
     )
 
 
@@ -305,7 +321,16 @@ def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[ty
     return found, params
 
 
-def _check_parameters(where: str, target: type, params: Mapping[str, Any]) -> None:
+def _made(where: str, target: Callable[..., T], params: Mapping[str, Any]) -> T:
+    """What a constructor makes; a value of the wrong kind is a mistake of who gave it."""
+    try:
+        return target(**params)
+    except (TypeError, ValueError) as error:
+        told = ", ".join(f"{name}={value!r}" for name, value in params.items())
+        raise FairfightError(f"{where} cannot be made of {told} ({first_line(error)}); check each value.") from error
+
+
+def _check_parameters(where: str, target: Callable[..., Any], params: Mapping[str, Any]) -> None:
     known = list(inspect.signature(target).parameters)
     unknown = [p for p in params if p not in known]
     if unknown:

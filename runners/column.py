@@ -23,7 +23,7 @@ from arena.assets import cache_dir
 from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Regime, Split, Task, Text, first_line
 from arena.dictionaries import Dictionaries
 from arena.lab import Lab, cut
-from arena.meter import Meter
+from arena.meter import TOTAL, Meter
 from arena.models import ModelIdentity, ModelSpec
 from conf.schema import CacheConfig
 from results import measures
@@ -134,15 +134,20 @@ def _opened_first(store: Store, record: Record) -> Record:
     return dataclasses.replace(record, about={**record.about, "lockbox_opened": opened}) if opened else record
 
 
+def phases(spent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What a cell spent in each phase, also in those that no contender is charged for (judging, damage, ...)."""
+    return {name: told for name, told in spent.items() if name != TOTAL and isinstance(told, Mapping)}
+
+
 def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping[str, Any]]) -> str:
     """Where the seconds of a column really went, in one line.
 
     `shared` is the pass that reads the model for all, and `encoding` what dictionaries make of it; inside the model are
     also prompting, finetuning and what the cache gives back; the contenders' own time is all that they do besides.
     """
-    phases = [s[phase] for s in spent for phase in ("selection", "fit", "query", "untuned") if phase in s]
-    own = sum(p["own_seconds"] for p in phases)
-    inside = sum(p["real_seconds"] for p in phases) - own
+    took = [phase for s in spent for phase in phases(s).values()]
+    own = sum(p["own_seconds"] for p in took)
+    inside = sum(p["real_seconds"] for p in took) - own
     total = max(shared + encoding + own + inside, 1e-9)
     coded = f"encoding {encoding / total:.0%}, " if encoding else ""
     return (

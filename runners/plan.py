@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from arena.contract import FairfightError
+from arena.contract import FairfightError, first_line
 from results import pack
 from results.store import Store, read
 from runners import column, compose
@@ -42,12 +43,13 @@ class Past:
     shared: dict[tuple[str, ...], list[float]] = field(default_factory=dict)  # seconds of the pass that all share
 
     def add(self, cell: Mapping[str, Any], spent: Mapping[str, Any]) -> None:
-        total = spent.get("total")
-        if not total:
+        total, took = spent.get("total"), column.phases(spent).values()
+        if not total or not took:
             return
-        took = Took(float(total["lm_tokens"]), float(total["real_seconds"]), float(spent.get("peak_mib", 0)))
+        seconds = sum(phase["real_seconds"] for phase in took)
+        told = Took(float(total["lm_tokens"]), seconds, float(spent.get("peak_mib", 0)))
         task = cell["task"]["name"]
-        self.known.setdefault(_who(cell), {}).setdefault(task, []).append(took)
+        self.known.setdefault(_who(cell), {}).setdefault(task, []).append(told)
         passed = float(spent.get("shared_pass_seconds", 0)) + float(spent.get("shared_encoding_seconds", 0))
         self.shared.setdefault((*_where(cell), task), []).append(passed)
 
@@ -160,7 +162,7 @@ def command(words: list[str]) -> int:
             found = {k: store.status(k) for k in made.cells}
             estimates.append(estimate(made, column.missing(found, frame["resume"]), past))
         except FairfightError as error:
-            print(f"{frame['task'].get('_target_', '')}: {error}")
+            print(first_line(error), file=sys.stderr)
     print("\n".join(_table(estimates)))
     return 0 if len(estimates) == len(frames) else 1
 

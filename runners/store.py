@@ -68,8 +68,11 @@ def _pack(chosen: argparse.Namespace) -> int:
     boards: dict[str, dict[str, Record]] = {}
     for store in (target, source):
         for record in store.records() if store.packs.is_dir() or store.folder.is_dir() else ():
-            if record.status != "failed":  # a failure is tried again, not published
-                boards.setdefault(_name(record), {})[record.key] = record
+            if record.status == "failed":  # a failure is tried again, not published
+                continue
+            kept = boards.setdefault(_name(record), {})
+            if record.status == "ok" or record.key not in kept:  # what broke never takes the place of answers
+                kept[record.key] = record
     if target.unreadable:  # a pack that is written anew would lose what could not be read of it
         raise StoreError(target.unreadable[0])
     for name, records in sorted(boards.items()):

@@ -92,6 +92,8 @@ class Concepts:
 
 def known(concepts: list[str] | None) -> list[str]:
     """Some concepts by name, or all."""
+    if isinstance(concepts, str):
+        raise FairfightError(f"task.concepts={concepts} is no list; write 'task.concepts=[{concepts}]'.")
     unknown = [name for name in concepts or () if name not in SOURCES]
     if unknown:
         raise FairfightError(f"Unknown concept {unknown[0]!r}; choose among {', '.join(SOURCES)}.")

@@ -180,7 +180,7 @@ def _noisy(train: Examples, brief: Brief, regime: Regime, seed: int) -> Examples
     wrong = rng.permutation(len(train))[: round(regime.noise * len(train))]
     labels = train.truth.copy()
     labels[wrong] = (labels[wrong] + rng.integers(1, len(brief.classes), len(wrong))) % len(brief.classes)
-    return replace(train, labels=labels)
+    return replace(train, labels=labels, peers=None)  # which are of the true labels
 
 
 def _folds(train: Examples, regime: Regime, seed: int) -> tuple[np.ndarray, ...]:

@@ -55,7 +55,7 @@ from methods.sae.sae_reconstruction import SaeReconstruction
 from methods.sae.sae_residual import SaeResidual
 from methods.token_diff_in_means import TokenDiffInMeans
 from results.metrics import auroc
-from results.record import key
+from results.record import Cell, key
 from runners import build
 from runners.compose import plain, raw
 from tests.conftest import BRIEF, examples
@@ -542,6 +542,38 @@ def test_a_record_s_key_knows_the_content_of_every_dictionary_of_the_grid(
         for dictionaries in (known, moved, other)
     ]  # fmt: skip
     assert keys[0] == keys[1] != keys[2]
+
+
+def identity(made: build.Contender, dictionaries: Dictionaries) -> Cell:
+    return build.cell(
+        build.task(plain("task", "capitals"), []), made, ModelIdentity("m", "r", "float32"), Regime("r", 9, 9, 2),
+        Budget("b", 1), dictionaries, half="public", seed=0,
+    )  # fmt: skip
+
+
+def test_a_variant_of_a_named_dictionary_has_that_dictionary_s_content(tiny_dictionaries: dict[str, str]) -> None:
+    node = {**raw("contender", "sae_probe"), "dictionary": "middle@random0"}
+    node["grid"] = {**node["grid"], "dictionary": ["middle@random0"]}
+    made = build.contenders({"sae_probe": node}, [])[0]
+    one = identity(made, Dictionaries(tiny_dictionaries))
+    two = identity(made, Dictionaries({**tiny_dictionaries, "middle": tiny_dictionaries["early"]}))
+    assert key(one) != key(two) and "dictionary middle@random0" in one.contents
+
+
+def test_another_model_is_known_by_its_weights_wherever_it_stands(tiny_folder: Path, tmp_path: Path) -> None:
+    """As a contender of its own, or wrapped; where it cannot be had its own cell fails, and no other."""
+    copy = shutil.copytree(tiny_folder, tmp_path / tiny_folder.name)
+    for wrap in (False, True):
+        cells = []
+        for folder in (tiny_folder, copy, tmp_path / "nowhere"):
+            node = {**raw("contender", "prompt_blackbox"), "model": str(folder)}
+            nodes = {"prompt_blackbox": node}
+            if wrap:
+                nodes["shuffled_labels"] = {**raw("contender", "shuffled_labels"), "of": "prompt_blackbox"}
+            cells.append(identity(build.contenders(nodes, [])[-1], Dictionaries({})))
+            assert str(folder.parent) not in str(cells[-1])
+        assert key(cells[0]) == key(cells[1]) != key(cells[2])
+        assert "unavailable" in str(cells[2].contents)
 
 
 def test_where_a_dictionary_lies_is_no_part_of_a_key(tiny_dictionaries: dict[str, str], tmp_path: Path) -> None:

@@ -14,13 +14,12 @@ from results.stats import Estimate, over_tasks
 from results.table import Table
 
 SEVERAL = True
-PROTOCOL = "fairfight"  # regimes of other protocols split in ways of their own
 APART = 0.22  # of the distance between two sizes, over which the intervals of one are spread
 Point = tuple[int, Estimate]  # labels, mean
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
-    sizes = {k: t for t in reversed(boards) if (k := labels(t)) is not None}  # of two regimes of a size, the first
+    sizes = {k: t for t in reversed(boards) if (k := t.labels) is not None}  # of two regimes of a size, the first
     by_labels = sorted(sizes.items())
     if len(by_labels) < 2:
         raise NothingToDrawError("it needs regimes of two sizes")
@@ -81,15 +80,6 @@ def _frontier(axis: Axes, best: Sequence[str], points: Sequence[Point]) -> None:
             k, 1 - 0.04 * (i % 2), f"best: {name}", transform=axis.get_xaxis_transform(), ha=side, va="top", fontsize=6,
             fontweight="bold",
         )  # fmt: skip
-
-
-def labels(table: Table) -> int | None:
-    """How many labels the regime gives; None where it differs from others in more than that."""
-    regimes = [r.cell.regime for records in table.records.values() for r in records]
-    found = {int(r["labels"]) for r in regimes if r.get("labels")}
-    marred = any(r.get("noise") or r.get("positive") is not None or r.get("shift") for r in regimes)
-    foreign = any(r.get("protocol", PROTOCOL) != PROTOCOL for r in regimes)
-    return found.pop() if len(found) == 1 and not marred and not foreign else None
 
 
 def _mean(table: Table, contender: str, tasks: Sequence[str], metric: str) -> Estimate | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -177,6 +177,7 @@ def _dev(part: Part, pieces: list[_Piece]) -> Answers:
 def _fit(detector: Detector, train: Examples, brief: Brief, lab: Lab, stream: tuple[int, int, int]) -> Detector:
     """A fit with randomness of its own; `stream` names trial (or refit), fold and part."""
     lab.reseed(*(stream[:2] if not stream[2] else stream))
+    train = replace(train, strata=None)  # they may tell a label that noise has changed
     with libraries().limit(limits=1, user_api="blas"):  # small problems: threads cost more than they bring
         fitted = detector.fit(train, brief, lab)
         if settle := getattr(fitted, "settle", None):

@@ -273,13 +273,13 @@ def test_labels_are_drawn_over_the_tasks_that_all_regimes_have(tables: list[Tabl
     holed = leaderboard.build([r for r in of_regime("standard", 512) if r.cell.task["name"] != "task3"])
     assert {row["tasks"] for row in labels.draw([small, *holed], "auroc", 5.0).numbers} == {6}
     noisy = leaderboard.build(of_regime("noisy_10", 512, noise=0.1))
-    assert labels.labels(noisy[0]) is None
+    assert noisy[0].labels is None
 
 
 def test_labels_come_with_intervals_and_the_best_at_each_number(tables: list[Table]) -> None:
     drawn = figures.draw("labels", figures.groups("labels", tables)[0], "main", 5.0)
     for table in tables:
-        (count,) = {labels.labels(table)}
+        (count,) = {table.labels}
         rows = [row for row in drawn.numbers if row["labels"] == count]
         assert [row["contender"] for row in rows if row["best"]] == [
             max(rows, key=lambda row: row["auroc"])["contender"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from scipy import stats
 
 from results import figures, leaderboard, page, publish, render
 from results.metrics import METRICS
-from results.record import Answers, Record
+from results.record import Answers, Record, key
 from results.store import StoreError
 from results.table import at_floor
 from tests.results.test_record import CELL, record
@@ -140,6 +141,37 @@ def test_a_dictionary_that_was_trained_anew_makes_another_contender() -> None:
     assert set(table.coverage.values()) == {(2, 2)}
     placed = [replace(r, about={**r.about, "dictionaries": {"middle": "mine"}}) for r in found]
     assert leaderboard.build(placed)[0].contenders[0] == "sae [dictionary middle=mine#aaaaaa]"
+
+
+def test_what_differs_beyond_the_length_of_a_name_stays_two() -> None:
+    """A value is shown by its beginning; a grid that differs in its last entry has the same one."""
+    params = [{**CELL.contender, "grid": {"layer": [*range(40), last]}} for last in (50, 60)]
+    found = [
+        replace(r, cell=(cell := replace(CELL, contender=one, seed=seed)), key=key(cell))
+        for one in params
+        for seed in (0, 1)
+        for r in [record(replace(CELL, seed=seed))]
+    ]
+    (table,) = leaderboard.build(found)
+    assert len(table.contenders) == 2 and set(table.coverage.values()) == {(2, 2)} and not table.failures
+
+
+def test_a_swept_hyperparameter_keeps_its_control() -> None:
+    """Method and wrapper are named by different words for one thing: k=16 and of.k=16."""
+    found = []
+    for k, seed in itertools.product((16, 128), (0, 1)):
+        method = {"name": "sae_probe", "version": 1, "params": {"k": k}, "grid": {"k": [k, 4]}, "path": {}}
+        wrapped = {"of.name": "sae_probe", "of.version": 1, "of.k": k, "draws": 3}
+        control = {"name": "random_sae", "version": 1, "params": wrapped, "grid": {"of.k": [k, 4]}, "path": {}}
+        for one, names in ((method, "random_sae"), (control, None)):
+            cell = replace(CELL, contender=one, seed=seed)
+            made = record(replace(CELL, seed=seed))
+            found.append(replace(made, cell=cell, key=key(cell), about={**made.about, "control": names}))
+    (table,) = leaderboard.build(found)
+    told = {c: table.control_of(c) for c in table.contenders if c.startswith("sae_probe")}
+    assert len(told) == 2 and None not in told.values()
+    for method_name, control_name in told.items():
+        assert ("=128" in method_name) == ("=128" in str(control_name))
 
 
 def test_nothing_is_imputed() -> None:

@@ -21,6 +21,8 @@ def test_the_breakdown_adds_up() -> None:
     assert told == (
         "t: 100 s in all: reading the model once 45%, encoding 10%, prompting and training 15%, everything else 30%"
     )
+    judged = {**spent[0], "judge": {"own_seconds": 100.0, "real_seconds": 100.0}, "total": phase}
+    assert breakdown("t", 45.0, 10.0, [judged, spent[1]]).startswith("t: 200 s in all: ")  # whoever is charged for it
     assert "encoding" not in breakdown("t", 55.0, 0.0, spent)
     assert breakdown("t", 0.0, 0.0, []).startswith("t: 0 s in all")
 

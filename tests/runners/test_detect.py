@@ -61,6 +61,13 @@ def test_labels_are_out_of_reach_whenever_it_answers(part: Part, lab: Lab) -> No
     assert all(e.labels is None for what, _, e in Spy.notes if what == "score")
 
 
+def test_strata_are_for_metrics_and_no_contender_sees_them(part: Part, lab: Lab) -> None:
+    marked = replace(part, train=replace(part.train, strata=tuple("ab"[y] for y in part.train.truth)))
+    out = detect.run(spy(), Budget("b", 1), [marked], "public", lab)
+    assert all(shown.strata is None for _, _, shown in Spy.notes)
+    assert out.dev.stratum is not None and set(out.dev.stratum) == {"a", "b"}
+
+
 def test_every_contender_meets_the_same_folds_and_the_test_once(part: Part, lab: Lab) -> None:
     detect.run(spy({"skill": [0.0, 2.0]}), Budget("b", 2), [part], "public", lab)
     fits = [set(e.ids) for what, _, e in Spy.notes if what == "fit"]

@@ -199,6 +199,16 @@ def test_a_failure_replaces_nothing(tmp_path: Path, said: Said) -> None:
     assert everything(target.root) == before
 
 
+def test_packing_puts_nothing_broken_in_the_place_of_answers(tmp_path: Path, said: Said) -> None:
+    """Another machine's clock may stop what this one's did not, under the same key."""
+    late = of(0, status="over_budget", error="It ran too long", test=None, untuned=None, dev=None)
+    one, target = filled(tmp_path / "one", late, of(1)), filled(tmp_path / "target", of(0), packed=True)
+    assert said("pack", one.root, target.root)[0] == 0
+    assert sorted((r.cell.seed, r.status) for r in Store(target.root).records()) == [(0, "ok"), (1, "ok")]
+    assert said("pack", filled(tmp_path / "three", scaled(of(0), 2.0)).root, target.root)[0] == 0
+    assert len(list(Store(target.root).records())) == 2
+
+
 def test_merging_takes_no_record_under_another_cell_s_key(tmp_path: Path, said: Said) -> None:
     one = filled(tmp_path / "one", replace(of(0), key=of(1).key))
     code, lines = said("merge", one.root, tmp_path / "target")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -165,6 +167,9 @@ def test_noise_is_in_train_and_never_in_the_test(noise: float) -> None:
     noisy = split("t", BRIEF, data(2000), Regime("n", 400, 500, 5, noise=noise), 0)
     assert noisy.train.ids == clean.train.ids
     assert (noisy.train.truth != clean.train.truth).mean() == pytest.approx(noise)
+    peered = replace(data(2000), peers=data(2000).prompts)  # made of the true labels, which they would tell
+    assert split("t", BRIEF, peered, Regime("n", 400, 500, 5, noise=noise), 0).train.peers is None
+    assert split("t", BRIEF, peered, Regime("n", 400, 500, 5), 0).train.peers is not None
     np.testing.assert_array_equal(noisy.public.truth, clean.public.truth)
     for one, other in zip(noisy.folds, clean.folds, strict=True):
         np.testing.assert_array_equal(one, other)
