@@ -1,4 +1,4 @@
-"""The nouns of Fairfight. No behaviour beyond picking rows; see DESIGN section 2.
+"""The nouns of Fairfight. No behaviour beyond picking rows.
 
 Constructors of contenders only store hyperparameters; `fit` learns, names ending in `_` hold what it
 learned, and it returns `self` (scikit-learn's contract).

@@ -72,21 +72,29 @@ def _call(command: str, rest: list[str]) -> int:
     from arena.contract import FairfightError, first_line
     from results.store import StoreError
 
-    module = importlib.import_module({"list": "runners.listing"}.get(command, f"runners.{command.replace('-', '_')}"))
     if command not in {"list", "store"} and {"-h", "--help"} & set(rest):
         print(_help(command))
         return 0
+    name = {"list": "runners.listing"}.get(command, f"runners.{command.replace('-', '_')}")
     try:
-        code: int = module.command(rest)
+        code: int = importlib.import_module(name).command(rest)
     except (FairfightError, StoreError) as error:
         return _fail(first_line(error))
+    except ModuleNotFoundError as error:
+        if importlib.util.find_spec("torch") is not None:
+            raise
+        return _fail(_needs_lab(f"{command} {' '.join(rest)}".strip(), f" (it has no {error.name})"))
     return code
+
+
+def _needs_lab(what: str, why: str = "") -> str:
+    return f"`fairfight {what}` needs the extra `lab`{why}: pip install -c constraints.txt '.[lab]'."
 
 
 def _app(command: str, rest: list[str]) -> int:
     """A Hydra application. The exit code is decided from what its jobs left word of, and from the store."""
     if importlib.util.find_spec("torch") is None:
-        return _fail(f"`fairfight {command}` needs the extra `lab`: pip install -c constraints.txt '.[lab]'.")
+        return _fail(_needs_lab(command))
     if {"-h", "--help"} & set(rest):
         print(_help(command))
         return 0

@@ -80,7 +80,7 @@ def boards(store: Path) -> Boards:
         whole = {cell: float(np.mean(values)) for cell, values in every.items() if len(values) == seeds}
         for of in ("", "mass_mean", "sae_probe", "zero_shot", "few_shot"):
             if not of or any(name == of for name, _ in whole):
-                # What is said of prompting leaves out the tasks where it tells nothing (DESIGN, rule 8).
+                # What is said of prompting leaves out the tasks where it tells nothing.
                 silent = at_floor(board("core")) if regime == "standard" and of in ("zero_shot", "few_shot") else ()
                 made[regime, of] = Scores(whole, families, of or None, silent)
     return made

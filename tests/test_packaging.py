@@ -41,10 +41,12 @@ def test_the_leaderboard_needs_no_torch(tmp_path: Path) -> None:
     assert lean(bin / "fairfight", "figures", f"store={store.root}", cwd=tmp_path).returncode == 0
     assert (store.root / "leaderboard" / "leaderboard.html").stat().st_size > 20_000  # its template came along
     assert len(lean(bin / "fairfight", "list", "tasks", cwd=tmp_path).stdout.splitlines()) > 113
-    run = lean(bin / "fairfight", "run", cwd=tmp_path)
-    assert run.returncode == 1
-    assert "needs the extra `lab`" in run.stderr
-    assert "Traceback" not in run.stderr
+    assert lean(bin / "fairfight", "store", "check", str(store.root), cwd=tmp_path).returncode == 0
+    for words in (["run"], ["list", "contenders"], ["judge-agreement"]):
+        run = lean(bin / "fairfight", *words, cwd=tmp_path)
+        assert run.returncode == 1
+        assert "needs the extra `lab`" in run.stderr
+        assert "Traceback" not in run.stderr
 
 
 def test_every_pin_satisfies_its_range() -> None:

@@ -198,22 +198,24 @@ def test_the_others_on_three_concepts(table: Table) -> None:
     (task,), (small,) = table.tasks, few.tasks
     places = [table.parts(task).index(part) for part in few.parts(small)]
     beside = {name: value for value, name in re.findall(r"(0\.\d{3}) \(`(\w+)`\)", section)}
+    moved = {}
     for name in table.contenders:
         parts = table.measured[task, name].parts
         assert parts is not None and f"{parts.mean(0)[places].mean():.3f}" == beside.pop(name)
+        if other := few.find("all", name):
+            moved[name] = round(abs(other.estimate.value - parts.mean(0)[places].mean()), 3)
     assert not beside
+    told = re.findall(r"`(\w+)` (?:moves )?by (0\.\d{3})", section)
+    assert len(told) == 2 and {name: float(by) for name, by in told}.items() <= moved.items()
+    assert max(moved.values()) == moved["random_direction"] < 0.1
     value = {name: s.estimate.value for name in whole if (s := few.find("all", name))}
     damage = {name: s.estimate.value for name in whole if (s := few.find("all", name, DAMAGE))}
     still = value["no_intervention"]
     assert max(value, key=value.__getitem__) == "soft_prompt_steering"
-    latents = ("sae_by_label", "sae_output_score", "sae_max_pool")
-    assert max(abs(value[name] - still) for name in latents) < 0.03
-    assert max(abs(value[f"random_{name}"] - still) for name in latents) < 0.05
-    assert round(value["sae_diff_in_means"] - still, 2) == 0.05
-    assert value["diff_in_means"] > value["sae_diff_in_means"] and damage["diff_in_means"] < damage["sae_diff_in_means"]
+    latents = ("sae_by_label", "sae_output_score", "sae_max_pool", "sae_diff_in_means")
+    assert max(abs(value[f"{by}{name}"] - still) for name in latents for by in ("", "random_")) < 0.0505
     assert 5 < damage["linear_probe"] / damage["diff_in_means"] < 6
-    assert round(value["prompt_search"] - value["prompt_steering"], 3) == 0.001
-    assert value["best_of_n"] < value["prompt_steering"]
+    assert max(abs(value[name] - value["prompt_steering"]) for name in ("prompt_search", "best_of_n")) < 0.1
     asked = next(each["override /contender"] for each in raw("experiment", "axbench_steer")["defaults"][1:])
     assert set(asked) <= {*whole, *(name for name in table.contenders if table.complete(name))}
 
