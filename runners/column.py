@@ -97,9 +97,10 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
     """
     cells = column.cells
     name = column.task.meta.name
+    contents = frozenset(content for c, _ in cells.values() for content in c.contents.items())
+    words = column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb, contents
     try:
-        contents = frozenset(content for c, _ in cells.values() for content in c.contents.items())
-        reader = load_reader(column.model, tuple(column.dictionaries.items()), cache.dir, cache.max_gb, contents)
+        reader = load_reader(*words)
     except Exception as error:  # whatever the set-up met, the sweep goes on and the records say it
         for k in keys:
             c, contender = cells[k]
@@ -122,6 +123,10 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
                 record = _run_cell(column, k, c, contender, reader, split)
                 once = {"shared_pass_seconds": round(shared, 3), "shared_encoding_seconds": round(encoding, 3)}
                 record = dataclasses.replace(record, spent={**record.spent, **once})
+                if record.status == "over_budget" and column.budget.seconds is not None:
+                    # The alarm may have struck between a change of the model and its undoing: nobody else meets it.
+                    load_reader.cache_clear()
+                    reader = load_reader(*words)
             spent.append(record.spent)
             _save(store, _opened_first(store, record) if replace else record, name, replace)
     tqdm.write(breakdown(name, shared, encoding, spent), file=sys.stdout)

@@ -41,6 +41,24 @@ class Hangs(Faulty):
             time.sleep(0.01)
 
 
+class Marks(Faulty):
+    """Is stopped by the clock with the model changed."""
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        lab._reader.loaded.blocks[0].register_forward_hook(lambda *_: None)
+        while True:
+            time.sleep(0.01)
+
+
+class Looks(Faulty):
+    """Says what another left behind."""
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if lab._reader.loaded.blocks[0]._forward_hooks:
+            raise RuntimeError("somebody's hook is on the model")
+        return self
+
+
 class Nan(Faulty):
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         return np.full((len(asked), 2), np.nan)

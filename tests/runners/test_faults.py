@@ -62,6 +62,13 @@ def test_a_faulty_contender_costs_the_others_nothing(base: list[str], tmp_path: 
     assert "Traceback" not in err
 
 
+def test_who_is_stopped_by_the_clock_leaves_no_changed_model_behind(base: list[str], tmp_path: Path) -> None:
+    assert cli.main(["run", *base, "contender=majority", *faulty("Marks", "Looks"), TRUSTED, "budget.seconds=2"]) == 1
+    assert {name: r.status for name, r in by_name(tmp_path).items()} == {
+        "majority": "ok", "marks": "over_budget", "looks": "ok"
+    }  # fmt: skip
+
+
 def test_a_limit_of_seconds_is_part_of_the_key_where_there_is_one(base: list[str], tmp_path: Path) -> None:
     assert cli.main(["run", *base, "contender=majority"]) == 0
     assert cli.main(["run", *base, "contender=majority", "budget.seconds=50"]) == 0
