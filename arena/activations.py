@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -208,7 +208,7 @@ class Reader:
                     bar.update(sum(len(ids[i]) for i in ids if rows[i] in done))
                     busy = claims.busy(columns)
                     free = {i: ids[i] for i in ids if rows[i] in missing and rows[i] not in busy}
-                    shard = next(_chunks(by_length(free), TOKENS_PER_SHARD, free), [])
+                    shard = next(chunks(by_length(free), TOKENS_PER_SHARD, free), [])
                     claim = claims.make(columns, [rows[i] for i in shard]) if shard else None
                 if claim is None:
                     time.sleep(PATIENCE if missing else 0)
@@ -235,7 +235,7 @@ class Reader:
             answers.update({i: [values[k] for values in pooled] for k, i in enumerate(batch)})
             bar.update(sum(len(ids[i]) for i in batch))
 
-        for batch in _chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
+        for batch in chunks(shard, TOKENS_PER_BATCH[_kind(self.loaded.device)], ids):
             in_halves(batch, read)
         tokens = sum(len(ids[i]) for i in shard)
         # What dictionaries took is theirs, and no part of the price of the model's tokens.
@@ -355,7 +355,7 @@ def by_length(ids: dict[int, list[int]]) -> list[int]:
 
 def batches(ids: dict[int, list[int]], device: str) -> Iterator[list[int]]:
     """Rows bucketed by length, each batch under the device's token budget."""
-    yield from _chunks(by_length(ids), TOKENS_PER_BATCH[_kind(device)], ids)
+    yield from chunks(by_length(ids), TOKENS_PER_BATCH[_kind(device)], ids)
 
 
 def in_halves(batch: list[int], work: Callable[[list[int]], None]) -> None:
@@ -380,8 +380,8 @@ def token_bar(tokens: int, what: str) -> tqdm[Any]:
     return tqdm(total=tokens, desc=what, unit="tok", delay=2, leave=False, mininterval=often)
 
 
-def _chunks(order: list[int], budget: int, ids: dict[int, list[int]]) -> Iterator[list[int]]:
-    """Consecutive rows of `order` whose padded size stays under `budget` tokens."""
+def chunks(order: Sequence[int], budget: int, ids: Mapping[int, Sequence[int]]) -> Iterator[list[int]]:
+    """Consecutive rows of `order`, the longest first, whose padded size stays under `budget` tokens."""
     chunk: list[int] = []
     for i in order:
         if chunk and (len(chunk) + 1) * len(ids[chunk[0]]) > budget:

@@ -27,6 +27,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from arena.assets import sha256
 from arena.claims import Claims
 from arena.contract import Dialogue, FairfightError, Text, first_line
 
@@ -174,7 +175,7 @@ class Shelf:
         sidecar = self.folder / f"{uuid.uuid4().hex}.json"
         with self._scratch() as scratch:
             save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
-            content = _sha256(scratch)
+            content = sha256(scratch)
             _into_place(scratch, sidecar.with_suffix(".safetensors"))
         note = {
             "preimage": self.preimage,
@@ -231,7 +232,7 @@ class Shelf:
         try:
             note = json.loads(sidecar.read_text())
             file = sidecar.with_suffix(".safetensors")
-            if _sha256(file) != note["sha256"]:
+            if sha256(file) != note["sha256"]:
                 raise ValueError("its content changed")
             tensors = load_file(file)
             shard = {column: _rows(tensors, column) for column in note["columns"]}
@@ -248,11 +249,6 @@ class Shelf:
         for column, rows in self._index.items():
             self._index[column] = {row: place for row, place in rows.items() if place[0] != sidecar}
         drop(sidecar)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def drop(sidecar: Path) -> None:

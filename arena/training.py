@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from arena.activations import by_length, pad, token_bar
+from arena.activations import by_length, chunks, pad, token_bar
 from arena.contract import FairfightError
 from arena.models import LoadedModel
 
@@ -127,7 +127,8 @@ class Trainee:
         found: dict[int, np.ndarray] = {}
         start = time.perf_counter()
         with self._meter.door(), torch.inference_mode():
-            for rows in _under(by_length({i: [0] * n for i, n in enumerate(tokens)}), tokens):
+            ids = {i: [0] * n for i, n in enumerate(tokens)}
+            for rows in chunks(by_length(ids), _TOKENS, ids):
                 found.update(zip(rows, logits(rows).float().cpu().numpy(), strict=True))
         self._meter.train(sum(tokens), blocks, 0, time.perf_counter() - start, 0)
         self._meter.check()
@@ -153,15 +154,3 @@ def _pace(step: int, steps: int) -> float:
     """Share of the learning rate: up over the first tenth, then down to 0."""
     rise = max(1, steps // 10)
     return (step + 1) / rise if step < rise else max(0.0, (steps - step) / max(1, steps - rise))
-
-
-def _under(order: Sequence[int], tokens: Sequence[int]) -> Iterator[list[int]]:
-    """Consecutive rows whose padded size stays under the token budget."""
-    chunk: list[int] = []
-    for i in order:
-        if chunk and (len(chunk) + 1) * tokens[chunk[0]] > _TOKENS:
-            yield chunk
-            chunk = []
-        chunk.append(i)
-    if chunk:
-        yield chunk
