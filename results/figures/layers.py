@@ -10,11 +10,15 @@ from results.figures.style import TITLES, Drawn, NothingToDrawError, floor_line,
 from results.table import Table
 
 FEWEST = 2  # layers that make a profile
+KINDS: dict[type[float] | type[int], str] = {float: "layer, as a share of the model's depth", int: "block that is read"}
 
 
 def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     (table,) = boards
-    found = {c: p for c in table.contenders if metric == table.main and len(p := profile(table, c)) >= FEWEST}
+    tried = table.contenders if metric == table.main else ()
+    each = {kind: {c: p for c in tried if len(p := profile(table, c, kind)) >= FEWEST} for kind in KINDS}
+    kind = next((kind for kind in KINDS if each[kind]), float)  # shares of the depth and blocks share no axis
+    found = each[kind]
     if not found:
         raise NothingToDrawError("no contender tried two layers")
     figure, axis = named(width, len(found))
@@ -24,7 +28,7 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
         axis.plot(xs, ys, **line_style(i))
         ends.append((name, xs[-1], ys[-1], line_style(i)["color"]))
         rows += [{"contender": name, "layer": layer, metric: value, "trials": n} for layer, value, n in line]
-    axis.set_xlabel("layer, as a share of the model's depth")
+    axis.set_xlabel(KINDS[kind])
     axis.set_ylabel(f"{TITLES[metric]} out of fold")
     floor_line(axis, metric)
     name_points(axis, ends)
@@ -35,15 +39,13 @@ def draw(boards: Sequence[Table], metric: str, width: float) -> Drawn:
     return Drawn(figure, caption, rows)
 
 
-def profile(table: Table, contender: str) -> list[tuple[float, float, int]]:
-    """Layer, score and number of trials: least squares with an effect for each cell and each layer, so that cells that
-    happened to try a layer do not make its height; set about the mean of all trials."""
+def profile(table: Table, contender: str, kind: type[float] | type[int] = float) -> list[tuple[float, float, int]]:
+    """Layer (of a kind), score and number of trials: least squares with an effect for each cell and each layer, so that
+    cells that happened to try a layer do not make its height; set about the mean of all trials."""
     rows: list[tuple[int, float, float]] = []
     for cell, r in enumerate(r for (_, name), found in table.records.items() if name == contender for r in found):
         told = [(t["params"].get("layer"), t["dev_score"]) for t in r.trials]
-        known = [
-            (float(layer), score) for layer, score in told if isinstance(layer, (int, float)) and score is not None
-        ]
+        known = [(float(at), score) for at, score in told if isinstance(at, kind) and score is not None]
         if len({layer for layer, _ in known}) >= FEWEST:
             rows += [(cell, layer, score) for layer, score in known]
     layers, cells = (sorted({row[i] for row in rows}) for i in (1, 0))

@@ -384,6 +384,16 @@ def test_cells_that_tried_other_layers_do_not_bend_the_profile() -> None:
     assert [b[1] - a[1] for a, b in pairwise(line)] == pytest.approx([0.2, 0.2])
 
 
+def test_blocks_and_shares_of_the_depth_share_no_axis() -> None:
+    def drawn(*tried: float) -> Any:
+        trials = [{"params": {"layer": x}, "dev_score": 0.5 + x / 100, "path": []} for x in tried]
+        return figures.draw("layers", leaderboard.build([record(CELL, "probe", 1.0, trials=trials)]), "main", 5.0)
+
+    mixed, blocks = drawn(0.25, 0.5, 8, 15), drawn(8, 15, 22)
+    assert [row["layer"] for row in mixed.numbers] == [0.25, 0.5] and "share" in mixed.figure.axes[0].get_xlabel()
+    assert [row["layer"] for row in blocks.numbers] == [8, 15, 22] and "block" in blocks.figure.axes[0].get_xlabel()
+
+
 def test_a_task_whose_scores_are_withheld_counts_in_no_standing(tables: list[Table]) -> None:
     table = standard(tables)
     gone = {(t, c): replace(m, values=m.values * np.nan) if t == "task3" else m for (t, c), m in table.measured.items()}
