@@ -80,7 +80,7 @@ def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mappin
     target, params = _target(where, node, trusted)
     if getattr(target, "asks_model", False):
         params["model"] = model
-    _check_parameters(where, target, params)
+    check_parameters(where, target, params)
     for role in getattr(target, "wraps", ()):
         inner = params[role]
         if isinstance(inner, str):
@@ -92,7 +92,7 @@ def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mappin
         if "max_tokens" in params:
             inner = {**inner, "max_tokens": params["max_tokens"]}
         params[role] = _task(f"{where}.{role}", inner, trusted, model)
-    made: Task = _made(where, target, params)
+    made: Task = construct(where, target, params)
     return made
 
 
@@ -163,7 +163,7 @@ def _contender(
     name = params.pop("name", label)
     grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
     learned = {k: v for k, v in {**params, **grid, **path}.items() if k != STRENGTH or not hasattr(target, "steer")}
-    _check_parameters(where, target, learned)
+    check_parameters(where, target, learned)
     for group, values in [*grid.items(), *path.items()]:
         if group not in params:
             raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
@@ -261,8 +261,8 @@ def judge(node: Mapping[str, Any]) -> Judge:
     if name not in makers:
         raise FairfightError(f"Unknown judge.name={name!r}; choose one of {', '.join(makers)}.")
     _refuse_secrets("judge", choice)
-    _check_parameters("judge", makers[name], choice)
-    return _made("judge", makers[name], choice)
+    check_parameters("judge", makers[name], choice)
+    return construct("judge", makers[name], choice)
 
 
 def cell(
@@ -321,7 +321,7 @@ def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[ty
     return found, params
 
 
-def _made(where: str, target: Callable[..., T], params: Mapping[str, Any]) -> T:
+def construct(where: str, target: Callable[..., T], params: Mapping[str, Any]) -> T:
     """What a constructor makes; a value of the wrong kind is a mistake of who gave it."""
     try:
         return target(**params)
@@ -330,7 +330,7 @@ def _made(where: str, target: Callable[..., T], params: Mapping[str, Any]) -> T:
         raise FairfightError(f"{where} cannot be made of {told} ({first_line(error)}); check each value.") from error
 
 
-def _check_parameters(where: str, target: Callable[..., Any], params: Mapping[str, Any]) -> None:
+def check_parameters(where: str, target: Callable[..., Any], params: Mapping[str, Any]) -> None:
     known = list(inspect.signature(target).parameters)
     unknown = [p for p in params if p not in known]
     if unknown:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,9 @@ def corpus(node: Mapping[str, Any], model: Mapping[str, Any]) -> Corpus:
     makers: dict[Any, Callable[..., Corpus]] = {"builtin": _builtin, "file": text.from_file, "hub": text.from_hub}
     if source not in makers:
         raise FairfightError(f"Unknown corpus.source={source!r}; choose one of {', '.join(makers)}.")
-    return makers[source](**choice, forbidden=prompts(model))
+    maker = functools.partial(makers[source], forbidden=prompts(model))
+    build.check_parameters("corpus", maker, choice)
+    return build.construct("corpus", maker, choice)
 
 
 def _builtin(forbidden: Sequence[str]) -> Corpus:
