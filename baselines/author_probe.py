@@ -18,7 +18,7 @@ class AuthorProbe:
     """Another contender (`of`), taught *other* concepts' positives against this one's negatives.
 
     What it has learned tells positives from negatives by their author, style or length; this concept it has not seen.
-    Where it scores above 0.5, that much of everybody's score may be these. Scores [n, classes] (or [draws, n, classes])
+    What it scores above 0.5 can be had without knowing the concept. Scores [n, classes] (or [draws, n, classes])
     are the wrapped contender's, and so are its grid and path. Source: the confound of AxBench (Wu et al. 2025), whose
     positives gpt-4o-mini wrote, and the negatives the model itself.
     """

@@ -123,12 +123,13 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
                 record = _run_cell(column, k, c, contender, reader, split)
                 once = {"shared_pass_seconds": round(shared, 3), "shared_encoding_seconds": round(encoding, 3)}
                 record = dataclasses.replace(record, spent={**record.spent, **once})
-                if record.status == "over_budget" and column.budget.seconds is not None:
-                    # The alarm may have struck between a change of the model and its undoing: nobody else meets it.
-                    load_reader.cache_clear()
-                    reader = load_reader(*words)
             spent.append(record.spent)
             _save(store, _opened_first(store, record) if replace else record, name, replace)
+            if record.status == "over_budget" and column.budget.seconds is not None:
+                # The alarm may have struck between a change of the model and its undoing: nobody else meets it.
+                del reader  # two models may not fit
+                load_reader.cache_clear()
+                reader = load_reader(*words)
     tqdm.write(breakdown(name, shared, encoding, spent), file=sys.stdout)
 
 

@@ -12,7 +12,7 @@ release and its sets on the hub do. What differs from the original protocol, and
 
 `negatives=all` asks about a concept on other concepts' evaluation texts too, as negatives, up to AxBench's 100 for each
 positive (its imbalanced variant; ten concepts have 19): rare concepts, where the AUPRC tells more than the AUROC.
-Training stays as it is.
+Training loses what is near those too.
 
 Positives and negatives to train on differ in more than the concept: by the author (the negatives are the model's own,
 all other texts gpt-4o-mini's), by style, and by length (on concept10's evaluation texts positives have 555 characters
