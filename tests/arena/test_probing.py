@@ -8,6 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from arena.contract import FairfightError, depth
 from arena.probing import Directions, decompose, leading, signed
 
 RNG = np.random.default_rng(0)
@@ -63,3 +64,11 @@ def test_scores_of_directions_are_centred_and_scaled() -> None:
     scores = Directions(vectors, centres, states).score(states)
     np.testing.assert_allclose(scores.mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(scores.std(0), 1)
+
+
+def test_a_layer_is_a_block_or_a_share_below_one() -> None:
+    """1 and 1.0 are one number to a key, and would be two blocks."""
+    assert [depth(layer, 30) for layer in (0, 1, 29, 0.0, 0.5, 0.99)] == [0, 1, 29, 0, 15, 29]
+    for layer in (1.0, -0.1, 2.5):
+        with pytest.raises(FairfightError, match="is no share of the depth"):
+            depth(layer, 30)

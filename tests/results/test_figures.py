@@ -274,6 +274,8 @@ def test_labels_are_drawn_over_the_tasks_that_all_regimes_have(tables: list[Tabl
     assert {row["tasks"] for row in labels.draw([small, *holed], "auroc", 5.0).numbers} == {6}
     noisy = leaderboard.build(of_regime("noisy_10", 512, noise=0.1))
     assert noisy[0].labels is None
+    foreign = leaderboard.build(of_regime("sae_probes_compat", 1024, protocol="sae_probes"))
+    assert foreign[0].labels is None
 
 
 def test_labels_come_with_intervals_and_the_best_at_each_number(tables: list[Table]) -> None:

@@ -202,7 +202,8 @@ def test_a_failure_replaces_nothing(tmp_path: Path, said: Said) -> None:
 def test_packing_puts_nothing_broken_in_the_place_of_answers(tmp_path: Path, said: Said) -> None:
     """Another machine's clock may stop what this one's did not, under the same key."""
     late = of(0, status="over_budget", error="It ran too long", test=None, untuned=None, dev=None)
-    one, target = filled(tmp_path / "one", late, of(1)), filled(tmp_path / "target", of(0), packed=True)
+    one, target = filled(tmp_path / "one", late, of(1)), Store(tmp_path / "target")
+    assert said("pack", filled(tmp_path / "first", of(0)).root, target.root)[0] == 0
     assert said("pack", one.root, target.root)[0] == 0
     assert sorted((r.cell.seed, r.status) for r in Store(target.root).records()) == [(0, "ok"), (1, "ok")]
     assert said("pack", filled(tmp_path / "three", scaled(of(0), 2.0)).root, target.root)[0] == 0
