@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
-from arena.contract import Budget, Dialogue, Examples, FairfightError, Regime, Site, latents
-from arena.dictionaries import Dictionaries, identify
+from arena.contract import Dialogue, Examples, FairfightError, Site, latents
 from arena.lab import Lab
-from arena.models import ModelIdentity
 from arena.training import Course
 from baselines.author_probe import AuthorProbe
 from baselines.few_shot import FewShot
@@ -55,9 +51,8 @@ from methods.sae.sae_reconstruction import SaeReconstruction
 from methods.sae.sae_residual import SaeResidual
 from methods.token_diff_in_means import TokenDiffInMeans
 from results.metrics import auroc
-from results.record import Cell, key
 from runners import build
-from runners.compose import plain, raw
+from runners.compose import raw
 from tests.conftest import BRIEF, examples
 from tests.tasks.toy_suite import BRIEF as BOATS
 from tests.tasks.toy_suite import dialogues
@@ -200,19 +195,6 @@ def test_what_is_remembered_of_a_text_is_not_its_peers(lab: Lab) -> None:
     after = AuthorProbe(LinearProbe(layer=1)).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab)
     np.testing.assert_array_equal(alone, after)
     assert not np.allclose(alone, LinearProbe(layer=1).fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab))
-
-
-def test_a_wrapper_of_nothing_names_what_there_is() -> None:
-    node = {**raw("contender", "shuffled_labels"), "of": "nope"}
-    with pytest.raises(FairfightError, match=r"of='nope' is no contender; choose one of .*linear_probe"):
-        build.contenders({"shuffled": node}, [])
-
-
-def test_a_wrapper_wraps_the_contender_of_the_same_run() -> None:
-    nodes = {"sae_probe": {**raw("contender", "sae_probe"), "k": 7}, "random_sae": raw("contender", "random_sae")}
-    wrapper = build.contenders(nodes, [])[1]
-    assert wrapper.make().of.k == 7
-    assert wrapper.params["of.k"] == 7
 
 
 def test_shots_are_balanced_and_their_prefix_is_shared(lab: Lab) -> None:
@@ -509,87 +491,6 @@ def test_reconstruction_and_error_are_probed_apart(lab: Lab) -> None:
     assert np.linalg.matrix_rank(lost.states(TRAIN, lab)) > 8
     scores = [m.fit(TRAIN, BRIEF, lab).score(TEST.unlabelled(), lab) for m in (kept, lost)]
     assert not np.allclose(*scores)
-
-
-def test_a_record_s_key_knows_the_content_of_every_dictionary_of_the_grid(
-    tiny_dictionaries: dict[str, str], tmp_path: Path
-) -> None:
-    wrapped = build.contenders({"random_sae": raw("contender", "random_sae")}, [])[0]
-    known = Dictionaries(tiny_dictionaries)
-    contents = build.dictionaries_of(wrapped, known)
-    assert contents == {slot: identify(tiny_dictionaries[slot]).content for slot in ("middle", "early", "late")}
-    twice = build.contenders({"shuffled_labels": {**raw("contender", "shuffled_labels"), "of": "random_sae"}}, [])[0]
-    assert build.dictionaries_of(twice, known) == contents
-    none = Dictionaries({})  # the cell has an identity all the same, and fails by itself
-    missing = build.dictionaries_of(wrapped, none).values()
-    assert all(told.startswith("unavailable") for told in missing) and len(set(missing)) == 3
-    wrong = [build.dictionaries_of(wrapped, Dictionaries({"late": str(tmp_path / place)})) for place in ("a", "b")]
-    assert wrong[0]["late"] != wrong[1]["late"]  # another place is another try
-    copy = tmp_path / "elsewhere"
-    shutil.copytree(tiny_dictionaries["late"], copy)
-    moved = Dictionaries({**tiny_dictionaries, "late": str(copy)})
-    assert build.dictionaries_of(wrapped, moved) == contents
-    (copy / "cfg.json").write_text((copy / "cfg.json").read_text().replace('"k": 8', '"k": 9'))
-    other = Dictionaries({**tiny_dictionaries, "late": str(copy)})
-    assert build.dictionaries_of(wrapped, other) != contents
-    keys = [
-        key(
-            build.cell(
-                build.task(plain("task", "capitals"), []), wrapped, ModelIdentity("m", "r", "float32"),
-                Regime("r", 9, 9, 2), Budget("b", 1), dictionaries, half="public", seed=0,
-            )
-        )
-        for dictionaries in (known, moved, other)
-    ]  # fmt: skip
-    assert keys[0] == keys[1] != keys[2]
-
-
-def identity(made: build.Contender, dictionaries: Dictionaries) -> Cell:
-    return build.cell(
-        build.task(plain("task", "capitals"), []), made, ModelIdentity("m", "r", "float32"), Regime("r", 9, 9, 2),
-        Budget("b", 1), dictionaries, half="public", seed=0,
-    )  # fmt: skip
-
-
-def test_a_variant_of_a_named_dictionary_has_that_dictionary_s_content(tiny_dictionaries: dict[str, str]) -> None:
-    node = {**raw("contender", "sae_probe"), "dictionary": "middle@random0"}
-    node["grid"] = {**node["grid"], "dictionary": ["middle@random0"]}
-    made = build.contenders({"sae_probe": node}, [])[0]
-    one = identity(made, Dictionaries(tiny_dictionaries))
-    two = identity(made, Dictionaries({**tiny_dictionaries, "middle": tiny_dictionaries["early"]}))
-    assert key(one) != key(two) and "dictionary middle@random0" in one.contents
-
-
-def test_another_model_is_known_by_its_weights_wherever_it_stands(tiny_folder: Path, tmp_path: Path) -> None:
-    """As a contender of its own, or wrapped; where it cannot be had its own cell fails, and no other."""
-    copy = shutil.copytree(tiny_folder, tmp_path / tiny_folder.name)
-    for wrap in (False, True):
-        cells = []
-        for folder in (tiny_folder, copy, tmp_path / "nowhere"):
-            node = {**raw("contender", "prompt_blackbox"), "model": str(folder)}
-            nodes = {"prompt_blackbox": node}
-            if wrap:
-                nodes["shuffled_labels"] = {**raw("contender", "shuffled_labels"), "of": "prompt_blackbox"}
-            cells.append(identity(build.contenders(nodes, [])[-1], Dictionaries({})))
-            assert str(folder.parent) not in str(cells[-1])
-        assert key(cells[0]) == key(cells[1]) != key(cells[2])
-        assert "unavailable" in str(cells[2].contents)
-
-
-def test_where_a_dictionary_lies_is_no_part_of_a_key(tiny_dictionaries: dict[str, str], tmp_path: Path) -> None:
-    keys = []
-    for folder in (tmp_path / "here", tmp_path / "there"):
-        shutil.copytree(tiny_dictionaries["late"], folder)
-        node = {**raw("contender", "sae_probe"), "dictionary": str(folder)}
-        node["grid"] = {**node["grid"], "dictionary": [str(folder), "early"]}
-        made = build.contenders({"sae_probe": node}, [])[0]
-        cell = build.cell(
-            build.task(plain("task", "capitals"), []), made, ModelIdentity("m", "r", "float32"), Regime("r", 9, 9, 2),
-            Budget("b", 1), Dictionaries(tiny_dictionaries), half="public", seed=0,
-        )  # fmt: skip
-        keys.append(key(cell))
-        assert str(tmp_path) not in str(cell)
-    assert keys[0] == keys[1]
 
 
 def test_token_contenders_learn_from_every_token_and_score_by_the_largest(lab: Lab) -> None:
