@@ -77,19 +77,8 @@ def _compute(reader: Reader, prompts: list[str], answers: list[list[int]], layer
                     cache.batch_repeat_interleave(len(batch))
                 run(input_ids=padded, past_key_values=cache, use_cache=True)
                 for k, answer in enumerate(answers):
-                    grown = copy.deepcopy(cache)
-                    tail = torch.tensor([answer] * len(batch), device=loaded.device)
-                    seen = torch.zeros(len(batch), prefix + padded.shape[1] + len(answer), device=loaded.device)
-                    seen[:, :prefix] = 1
-                    for row, length in enumerate(lengths):
-                        seen[row, prefix : prefix + length] = 1
-                    seen[:, -len(answer) :] = 1
-                    begin = torch.tensor(lengths, device=loaded.device)[:, None] + prefix
-                    position = begin + torch.arange(len(answer), device=loaded.device)
-                    run(
-                        input_ids=tail, past_key_values=grown, use_cache=True,
-                        attention_mask=seen.long(), position_ids=position,
-                    )  # fmt: skip
+                    behind = _behind(answer, [prefix + n for n in lengths], prefix + padded.shape[1], loaded.device)
+                    run(past_key_values=copy.deepcopy(cache), use_cache=True, **behind)
                     for at, layer in enumerate(layers):
                         last = kept[layer][:, -1].float().cpu().numpy()
                         if values is None:
@@ -101,6 +90,19 @@ def _compute(reader: Reader, prompts: list[str], answers: list[list[int]], layer
             hook.remove()
     assert values is not None
     return values, prefix + total
+
+
+def _behind(answer: list[int], lengths: list[int], width: int, device: str) -> dict[str, torch.Tensor]:
+    """What a model is given to read one answer behind prompts of these lengths, cached right-padded to `width`."""
+    seen = torch.ones(len(lengths), width + len(answer), device=device)
+    for row, length in enumerate(lengths):
+        seen[row, length:width] = 0
+    begin = torch.tensor(lengths, device=device)[:, None]
+    return {
+        "input_ids": torch.tensor([answer] * len(lengths), device=device),
+        "attention_mask": seen.long(),
+        "position_ids": begin + torch.arange(len(answer), device=device),
+    }
 
 
 def _empty_cache(model: torch.nn.Module) -> Any:

@@ -144,11 +144,7 @@ def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[
 
     Waits double; where a busy endpoint's `Retry-After` asks for longer, they are that long, up to LONGEST.
     """
-    key = os.environ.get(endpoint.key)
-    if not key:
-        raise FairfightError(
-            f"The endpoint {endpoint.url} needs a key; put it into the environment variable {endpoint.key}."
-        )
+    key = _key(endpoint)
     question = {
         "model": endpoint.model,
         "messages": [{"role": "user", "content": prompt}],
@@ -191,12 +187,25 @@ def _patiently(endpoint: Endpoint, prompt: str, how: Mapping[str, Any]) -> dict[
             )
         time.sleep(wait)
         waited += wait
+    raise _given_up(endpoint, busy, f"{reason} at try {attempt + 1}, after {waited:.0f} s of waits")
+
+
+def _key(endpoint: Endpoint) -> str:
+    key = os.environ.get(endpoint.key)
+    if not key:
+        raise FairfightError(
+            f"The endpoint {endpoint.url} needs a key; put it into the environment variable {endpoint.key}."
+        )
+    return key
+
+
+def _given_up(endpoint: Endpoint, busy: bool, why: str) -> FairfightError:
     remedy = f"check its address, the model's name and the key in {endpoint.key}"
     if busy:
         remedy = "run the same command again when its rate limit or your quota allows"
-    raise FairfightError(
-        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} ({reason} at try {attempt + 1}, after "
-        f"{waited:.0f} s of waits); {remedy}. What it answered so far is kept."
+    return FairfightError(
+        f"The endpoint {endpoint.url} gave no answer for {endpoint.model!r} ({why}); {remedy}. What it answered so far "
+        f"is kept."
     )
 
 

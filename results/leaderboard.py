@@ -86,18 +86,18 @@ def _table(board: Board, records: list[Record], name: Names, margins: Margins) -
         access={c: tuple(r.about["access"]) for c, r in about.items()},
         controls={c: r.about.get("control") for c, r in about.items()},
         scores=tuple(every),
-        failures=tuple(
-            f"{name('task', r)} x {name('contender', r)}, seed {r.cell.seed} ({r.status}): {r.error}"
-            for r in records
-            if r.status != "ok"
-        )
-        + tuple(doubled),
+        failures=(*(_failure(name, r) for r in records if r.status != "ok"), *doubled),
         cells=single,
         measured=measured,
         records={where: tuple(found) for where, found in sorted(cells.items())},
         known={t: told for t in tasks if (told := judged(by_task[t]))},
         curves={c: _curve([r for t in tasks for r in done.get((t, c), [])]) for c in contenders},
     )
+
+
+def _failure(name: Names, record: Record) -> str:
+    where = f"{name('task', record)} x {name('contender', record)}, seed {record.cell.seed}"
+    return f"{where} ({record.status}): {record.error}"
 
 
 def _one_each(where: tuple[str, str], records: list[Record], doubled: list[str]) -> list[Record]:
