@@ -12,6 +12,7 @@ from results.table import Table
 
 LEVELS = 3  # of a rating: 0, 1, 2 in AxBench
 Interval = tuple[float, float, float]  # value, low, high
+Scores = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,18 @@ def agreement(first: np.ndarray, second: np.ndarray, contenders: Sequence[str]) 
     )
 
 
+def on_what_both_know(first: Scores, second: Scores) -> tuple[Scores, Scores]:
+    """Two judges' sub-scores of the same answers, NaN in both where either withholds: what is left compares judges
+    and not sets of concepts."""
+    gaps = {name: np.where(np.isfinite(first[name]) & np.isfinite(second[name]), 0.0, np.nan) for name in first}
+    one, two = ({name: scores[name] + gaps[name] for name in gaps} for scores in (first, second))
+    return one, two
+
+
 @dataclass(frozen=True)
 class Contrast:
-    """A contender's mean score by two judges, and its distance from another contender by each (95 % intervals)."""
+    """A contender's mean score by two judges, and its distance from another contender by each (95 % intervals);
+    of the concepts that both judge."""
 
     contender: str
     scores: tuple[float, float]

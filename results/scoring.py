@@ -13,7 +13,6 @@ from results.measures import MAIN, most
 from results.metrics import METRICS, evaluate
 from results.record import Answers, Record, Steered
 from results.stats import Clusters, Estimate, Measured, clusters, each_over_seeds, over_parts, over_tasks
-from results.steering import ELSEWHERE
 from results.store import StoreError
 from results.table import Board, Score
 
@@ -139,12 +138,10 @@ def _suite_scores(
     assert first.test is not None
     for metric in measures.NAMES[board.track]:
         values = parts[metric]
-        if metric in ELSEWHERE:  # older records lack it
-            values = values[np.isfinite(values).any(1)]
         if board.track == "steer":  # of some parts the judge withholds what it cannot tell, for all contenders alike
             values = values[:, np.isfinite(values).all(0)]
         if not values.size or not np.isfinite(values).all():
-            continue  # not every task has subpopulations
+            continue  # not every task has subpopulations, and not every record side effects
         scores.append(
             Score(
                 board, task, contender, str(first.about["contender_family"]), metric, over_parts(values, most(metric)),

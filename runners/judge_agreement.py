@@ -17,8 +17,15 @@ from arena.meter import Meter
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig
 from results import leaderboard
-from results.agreement import Contrast, agreement, contrasts, contrasts_as_markdown, markdown
-from results.record import Record, Rows, Steered
+from results.agreement import (
+    Contrast,
+    agreement,
+    contrasts,
+    contrasts_as_markdown,
+    markdown,
+    on_what_both_know,
+)
+from results.record import Record, Steered
 from results.steering import PARTS, SCORE, harmonic
 from results.store import Store
 from results.table import VERSUS
@@ -55,7 +62,7 @@ def command(overrides: list[str]) -> int:
     names = [record.cell.contender["name"] for record, second in both for _ in second.id]
     found = {}
     for part in (SCORE, *PARTS):
-        one = np.concatenate([_score(record.test, part) for record, _ in both])
+        one = np.concatenate([_score(_steered(record), part) for record, _ in both])
         two = np.concatenate([_score(second, part) for _, second in both])
         found[part] = agreement(one, two, names)
     other = f"{'-'.join(map(str, _said(config['judge'])))} ({config['panel']})"
@@ -80,9 +87,16 @@ def _said(judge: Mapping[str, Any]) -> list[str]:
 
 
 def _contrasts(both: Sequence[tuple[Record, Steered]]) -> list[Contrast]:
-    """What each judge makes of the contenders, laid beside prompting; none where the records are of several boards."""
-    first = leaderboard.build(record for record, _ in both)
-    second = leaderboard.build(dataclasses.replace(record, test=rated) for record, rated in both)
+    """What each judge makes of the contenders, laid beside prompting, on the concepts that both judge; none where the
+    records are of several boards."""
+    known = [on_what_both_know(_steered(record).score, rated.score) for record, rated in both]
+    first, second = (
+        leaderboard.build(
+            dataclasses.replace(record, test=dataclasses.replace(_steered(record), score=scores[which]))
+            for (record, _), scores in zip(both, known, strict=True)
+        )
+        for which in (0, 1)
+    )
     return contrasts(first[0], second[0], VERSUS["steer"]) if len(first) == len(second) == 1 else []
 
 
@@ -146,13 +160,16 @@ def _rated(column: Column, records: Sequence[Record], config: Mapping[str, Any])
         asked = [asked_of(part, config["half"]) for part in parts]
         panel = column.judge.panel(PANELS[config["panel"]], parts, asked, lab)
         for record in records:
-            test = record.test
-            assert isinstance(test, Steered)
+            test = _steered(record)
             score = panel.rate([place[name] for name in test.part], test.prompt, test.answer)
             found.append((record, dataclasses.replace(test, score=score)))
     return found
 
 
-def _score(rows: Rows | None, part: str) -> np.ndarray:
-    assert isinstance(rows, Steered)
+def _steered(record: Record) -> Steered:
+    assert isinstance(record.test, Steered)
+    return record.test
+
+
+def _score(rows: Steered, part: str) -> np.ndarray:
     return harmonic(rows.score) if part == SCORE else np.asarray(rows.score[part], dtype=float)

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from results import leaderboard
+from results.record import Record
 from results.store import Store
 from results.table import Table
 
 ROOT = Path(__file__).parents[1]
 STORES = [
-    ROOT / "results" / "published" / name for name in ("axbench", "axbench_fd", "axbench_others", "axbench_imbalanced")
+    ROOT / "results" / "published" / name
+    for name in ("axbench", "axbench_tuned", "axbench_fd", "axbench_others", "axbench_imbalanced")
 ]
 PAGE = ROOT / "docs" / "detection.md"
 OTHER = "linear_probe"
@@ -22,10 +24,12 @@ GAP = re.compile(r"[+-]0\.\d{3} \[[+-]0\.\d{3}, [+-]0\.\d{3}\]")
 
 
 def boards() -> dict[str, Table]:
-    """A table for each task, by its name: contenders are complete by what they ran of it."""
-    records = [r for store in STORES for r in Store(store).records() if r.cell.track == "detect"]
-    names = sorted({str(r.cell.task["name"]) for r in records})
-    return {name: leaderboard.build(r for r in records if r.cell.task["name"] == name)[0] for name in names}
+    """A table for each task and regime, by name: contenders are complete by what they ran of it."""
+    found: dict[str, list[Record]] = {}
+    for record in (r for store in STORES for r in Store(store).records() if r.cell.track == "detect"):
+        regime = str(record.cell.regime["name"]).removeprefix("standard")
+        found.setdefault(f"{record.cell.task['name']}{regime}", []).append(record)
+    return {name: leaderboard.build(records)[0] for name, records in found.items()}
 
 
 def gap(table: Table, name: str, other: str) -> str:

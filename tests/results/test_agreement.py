@@ -11,7 +11,15 @@ from scipy.stats import kendalltau, spearmanr
 from sklearn.metrics import cohen_kappa_score
 
 from results import leaderboard
-from results.agreement import agreement, contrasts, contrasts_as_markdown, levels, markdown, weighted_kappa
+from results.agreement import (
+    agreement,
+    contrasts,
+    contrasts_as_markdown,
+    levels,
+    markdown,
+    on_what_both_know,
+    weighted_kappa,
+)
 from results.record import Steered
 from results.store import Store
 
@@ -75,3 +83,12 @@ def test_each_judge_has_its_own_distance_from_prompting() -> None:
             assert c.gaps[1] == pytest.approx([x / 2 for x in c.gaps[0] or ()], abs=1e-9)
     rows = contrasts_as_markdown(found, "one", "two", "prompt_steering").splitlines()
     assert len(rows) == 2 + len(found) and "| – | – |" in next(r for r in rows if r.startswith("| prompt_steering"))
+
+
+def test_two_judges_are_laid_side_by_side_on_what_both_judge() -> None:
+    one = {"concept": np.array([0.1, 0.2, np.nan]), "fluency": np.array([1.0, 1.0, 1.0])}
+    two = {"concept": np.array([np.nan, 0.4, 0.5]), "fluency": np.array([0.5, 0.5, 0.5])}
+    first, second = on_what_both_know(one, two)
+    assert np.array_equal(first["concept"], [np.nan, 0.2, np.nan], equal_nan=True)
+    assert np.array_equal(second["concept"], [np.nan, 0.4, np.nan], equal_nan=True)
+    assert first["fluency"].tolist() == [1, 1, 1] and second["fluency"].tolist() == [0.5] * 3
