@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 from results.record import Record, Steered
+from results.render import count
 from results.steering import PARTS, harmonic
 
 MOST = 20  # answers of each contender
@@ -16,23 +18,24 @@ WIDEST = 320  # characters of an answer that are shown
 
 
 def samples(records: Sequence[Record], most: int = MOST) -> str:
-    """Markdown: for each steered task and contender the answers to the same instructions.
+    """Markdown: for each suite of a steered task and each contender the answers to the same instructions.
 
-    The rule: of each task's lowest seed, the instructions with the smallest sha256 of part and id; the same for
-    everyone who ran that seed.
+    The rule: of each suite's lowest seed, the instructions with the smallest sha256 of part and id; the same for
+    everyone who ran that seed. A task with fewer parts is another suite.
     """
     steered = [r for r in records if isinstance(r.test, Steered)]
     seeds: dict[str, int] = {}
     for r in steered:
-        seeds[r.cell.task["name"]] = min(r.cell.seed, seeds.get(r.cell.task["name"], r.cell.seed))
-    shown = [r for r in steered if r.cell.seed == seeds[r.cell.task["name"]]]
-    shown.sort(key=lambda r: (r.cell.task["name"], r.cell.contender["name"], r.key))
+        seeds[_suite(r)] = min(r.cell.seed, seeds.get(_suite(r), r.cell.seed))
+    shown = [r for r in steered if r.cell.seed == seeds[_suite(r)]]
+    shown.sort(key=lambda r: (_suite(r), r.cell.contender["name"], r.key))
     alike = Counter(map(_title, shown))
     lines = [
         "# What steered models said",
         "",
-        f"The {most} instructions of each task with the smallest sha256 of concept and instruction, of its lowest "
-        f"seed; the same for every contender. Scores: {', '.join(PARTS)} and their harmonic mean, in [0, 1].",
+        f"The {most} instructions of each suite (a task with its concepts) with the smallest sha256 of concept and "
+        f"instruction, of its lowest seed; the same for every contender of the suite. Scores: {', '.join(PARTS)} and "
+        f"their harmonic mean, in [0, 1].",
     ]
     for record in shown:
         assert isinstance(record.test, Steered)
@@ -41,9 +44,16 @@ def samples(records: Sequence[Record], most: int = MOST) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _suite(record: Record) -> str:
+    """What is asked: its task with its parameters, in its half and regime."""
+    cell = record.cell
+    return json.dumps([cell.task, cell.half, cell.regime], sort_keys=True, default=str)
+
+
 def _title(record: Record) -> str:
-    title = f"{record.cell.task['name']} · {record.cell.contender['name']} · {record.about['model']}"
-    return title.replace("<", "&lt;")
+    assert isinstance(record.test, Steered)
+    suite = f"{record.cell.task['name']}, {count(len(set(record.test.part)), 'concept')}"
+    return f"{suite} · {record.cell.contender['name']} · {record.about['model']}".replace("<", "&lt;")
 
 
 def _answers(test: Steered, most: int) -> list[str]:

@@ -224,7 +224,16 @@ def test_the_answers() -> None:
     records = [r for r in Store(STORE).records() if r.cell.track == "steer"]
     names = {r.cell.contender["name"] for r in records}
     records += [r for r in three() if r.cell.contender["name"] not in names]
-    assert (ROOT / "docs" / "answers.md").read_text() == samples(records)
+    page = (ROOT / "docs" / "answers.md").read_text()
+    assert page == samples(records)
+    asked: dict[str, set[tuple[str, ...]]] = {}
+    for title, section in re.findall(r"^## (.*)\n\n((?:- .*\n)+)", page, re.M):
+        rows = tuple(re.findall(r"^- (.*?) → ", section, re.M))
+        assert len(rows) == 20
+        asked.setdefault(title.split(" · ")[0], set()).add(rows)
+    assert {suite: len(rows) for suite, rows in asked.items()} == {  # the same for everybody in it
+        "concept10_2b_l20, 3 concepts": 1, "concept10_2b_l20, 10 concepts": 1,
+    }  # fmt: skip
 
 
 def test_what_is_said_of_good_detectors() -> None:
