@@ -14,11 +14,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsRestClassifier
 
-from arena.contract import Brief, Examples, FairfightError, Pooling, Sites, latents
+from arena.contract import Brief, Examples, FairfightError, Intervention, Pooling, Sites, latents
+from arena.interventions import Add
 from arena.probing import logistic
 from arena.scores import margins
 
 if TYPE_CHECKING:
+    from arena.dictionary import Dictionary
     from arena.lab import Lab
 
 PENALTIES = ("l1", "l2")
@@ -149,6 +151,12 @@ class Coded:
     def codes(self, examples: Examples, lab: Lab) -> csr_array:
         """Latents, [n, d_sae]."""
         return lab.latents(examples.texts, self.dictionary, self.pooling)
+
+
+def amplified(code: Dictionary, latent: int, amount: float) -> Intervention:
+    """Adds to every token what a latent would if it were active by `amount`."""
+    vector = code.W_dec[latent].float().cpu().numpy()
+    return Intervention((Add(layer=code.layer, vector=vector, strength=amount),))
 
 
 class FewLatents(Coded, FewFeatures):

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Pooling
-from arena.selection import Coded
+from arena.selection import Coded, amplified
 from methods.sae.passages import cut
-from methods.sae.sae_latent import amplified
 from methods.sae.sources import SOURCES
 
 if TYPE_CHECKING:

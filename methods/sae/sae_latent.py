@@ -9,11 +9,9 @@ from scipy.sparse import csr_array
 from scipy.stats import rankdata
 
 from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Pooling
-from arena.interventions import Add
-from arena.selection import Coded, divided, gaps, magnitudes
+from arena.selection import Coded, amplified, divided, gaps, magnitudes
 
 if TYPE_CHECKING:
-    from arena.dictionary import Dictionary
     from arena.lab import Lab
 
 _CHUNK = 1024  # latents ranked at once: bounds memory for wide dictionaries
@@ -63,12 +61,6 @@ class SaeLatent(Coded):
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         return np.asarray((self.codes(asked, lab)[:, self.latents_].toarray() - self.means_) * self.weights_)
-
-
-def amplified(code: Dictionary, latent: int, amount: float) -> Intervention:
-    """Adds to every token what a latent would if it were active by `amount`."""
-    vector = code.W_dec[latent].float().cpu().numpy()
-    return Intervention((Add(layer=code.layer, vector=vector, strength=amount),))
 
 
 def ranked(codes: csr_array, labels: np.ndarray, classes: int, signed: bool) -> tuple[np.ndarray, np.ndarray]:

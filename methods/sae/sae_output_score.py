@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from arena.contract import Brief, ContenderMeta, Examples, FairfightError, Intervention, Pooling
-from arena.selection import Coded
-from methods.sae.sae_latent import amplified, ranked
+from arena.selection import Coded, amplified
+from methods.sae.sae_latent import ranked
 
 if TYPE_CHECKING:
     from arena.lab import Lab
