@@ -35,6 +35,7 @@ READS = 2 / 3  # share of the depth at which the panel that scores reads a text
 C = {False: 1.0, True: 0.01}  # of the logistic regression on TF-IDF, and on standardised states or embeddings
 FOLDS = 5
 SALAD_WORDS = 60
+TIE = 1e-5  # between similarities: less is the noise of single precision, which shall decide nothing
 PROBES = 12  # texts of each kind whose quality is known
 Encoder = Callable[[Sequence[str]], np.ndarray]
 
@@ -392,5 +393,5 @@ class OfflinePanel:
         vectors = self._alike([answer if answer.strip() else "." for answer in answers])
         own = (self._alike(prompts) * vectors).sum(1)
         others = vectors @ self._pool.T
-        below = (others < own[:, None] - 1e-9).sum(1)
+        below = (others < own[:, None] - TIE).sum(1)
         return np.asarray((2 * below / max(len(self._pool) - 1, 1) - 1).clip(0, 1))

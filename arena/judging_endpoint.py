@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arena.cache import digest
 from arena.contract import Examples, FairfightError, Part
 from arena.judging import CONCEPT, FLUENCY, PROBES, RELEVANCE, SELECTS, Offline, Panel, Probes, overall, probed
 
@@ -42,7 +43,7 @@ class EndpointJudge:
     are cached by their whole question and replayed without the network; the key is in the environment variable `key`.
     """
 
-    VERSION = 2  # of the questions, and of what is withheld
+    VERSION = 2  # of what is withheld, and of how ratings are read
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class EndpointJudge:
         return {
             "name": f"endpoint {self.model}",
             "version": self.VERSION,
+            "questions": digest(*QUESTIONS.values()),
             "url": self.url,
             "known": self.known,
             "selects": Offline().identity() if self.selects == "offline" else self.selects,

@@ -208,6 +208,9 @@ def test_relevance_is_the_rank_of_the_own_instruction() -> None:
     # Of the four other instructions it beats 4, 3, 2, 1, 0, none (ties are not beaten); what says nothing answers none.
     np.testing.assert_allclose(made._relevance(["p0"] * 7, answers), [1, 0.5, 0, 0, 0, 0, 0])
     np.testing.assert_allclose(made._relevance(["p1", "p4"], ["a1", "a0"]), [1, 0])
+    for noise in (1e-7, -1e-7):  # of single precision, between an instruction and itself in the pool
+        vectors["p0"] = np.eye(5)[0] * (1 + noise)
+        np.testing.assert_allclose(made._relevance(["p0"] * 7, answers), [1, 0.5, 0, 0, 0, 0, 0])
 
 
 # The concept

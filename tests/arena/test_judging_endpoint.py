@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arena import judging_endpoint
 from arena.contract import FairfightError, Part
 from arena.judging import SCORES, SELECTS, Offline
 from arena.judging_endpoint import EndpointJudge, EndpointPanel
@@ -127,8 +128,13 @@ def test_the_same_endpoint_selects_only_where_it_is_told_to(lab: Lab, monkeypatc
         assert isinstance(judge.panel(SCORES, [], [], lab), EndpointPanel)
 
 
-def test_who_judges_is_part_of_a_key_and_its_credentials_are_not(judge: EndpointJudge) -> None:
+def test_who_judges_is_part_of_a_key_and_its_credentials_are_not(
+    judge: EndpointJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = judge.identity()
+    with monkeypatch.context() as patch:
+        patch.setitem(judging_endpoint.QUESTIONS, "concept", "Another wording? {answer}")
+        assert judge.identity() != told
     assert told["name"] == "endpoint judge"
     assert told["selects"]["name"] == "offline"
     assert "TEST_KEY" not in str(told)

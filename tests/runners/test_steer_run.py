@@ -171,6 +171,8 @@ def test_the_same_run_gives_the_same_records(records: dict[str, Record], overrid
         assert r.key == first.key and r.chosen == first.chosen
         assert isinstance(r.test, Steered) and isinstance(first.test, Steered)
         assert r.test.answer == first.test.answer
+        for name, values in r.test.score.items():
+            np.testing.assert_allclose(values, first.test.score[name], atol=1e-4)
 
 
 def believable(records: Mapping[str, Record]) -> list[Record]:
