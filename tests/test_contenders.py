@@ -25,6 +25,7 @@ from baselines.linear_probe import LinearProbe
 from baselines.lora import Lora
 from baselines.prompt_search import PromptSearch
 from baselines.prompt_steering import TEMPLATES, asking
+from baselines.random_latent import RandomLatent
 from baselines.random_sae import RandomSae
 from baselines.sae_shuffled import SaeShuffled
 from baselines.soft_prompt import SoftPrompt
@@ -348,6 +349,23 @@ def test_a_latent_is_chosen_by_auroc_on_train(lab: Lab) -> None:
     assert signed.latents_.tolist() == [np.abs(areas - 0.5).argmax()] * 2
     best = margin(signed.score(TRAIN.unlabelled(), lab))
     assert roc_auc_score(TRAIN.truth, best) == pytest.approx(np.abs(areas - 0.5).max() + 0.5)
+    (edit,) = pooled.steer(2.0).edits  # its scale is of the training texts
+    assert edit.strength == pytest.approx(2 * codes[:, areas.argmax()].max())
+
+
+def test_any_latent_that_fires_on_train_may_be_drawn(lab: Lab) -> None:
+    codes = lab.latents(TRAIN.prompts, "late", "max").toarray()
+    alive = set(np.flatnonzero(codes.any(0)))
+    lab.reseed(0)
+    made = RandomLatent("late", draws=2000).fit(TRAIN, BRIEF, lab)
+    assert set(made.latents_) <= alive and len(set(made.latents_)) > 0.9 * len(alive)
+    column = codes[:, made.latents_[0]]
+    sign = np.sign(column[TRAIN.truth == 1].mean() - column[TRAIN.truth == 0].mean())
+    first = made.score(TRAIN.unlabelled(), lab)[0]
+    np.testing.assert_allclose(first[:, 1], sign * (column - column.mean()) / column.std(), atol=1e-5)
+    np.testing.assert_allclose(first[:, 0], -first[:, 1])
+    (edit,) = made.steer(0.5).edits
+    assert edit.strength == pytest.approx(0.5 * column.max())
 
 
 def test_a_latent_is_chosen_by_what_it_makes_the_model_say(lab: Lab) -> None:

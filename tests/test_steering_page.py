@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.stats import spearmanr
+from statsmodels.stats.multitest import multipletests
 
 from results import leaderboard
 from results.matched import NATS, matched
@@ -135,14 +136,50 @@ def test_scores_at_equal_damage(table: Table) -> None:
 
 
 def test_what_the_judge_makes_of_known_texts(table: Table) -> None:
-    (found,) = (r for (_, name), all_ in table.records.items() if name == "no_intervention" for r in all_[:1])
-    assert isinstance(found.test, Steered)
-    rows = []
-    for name, part in zip(dict.fromkeys(found.test.part), found.about["judge"]["scores"]["parts"], strict=True):
-        told = [part[each] for each in ("auroc", "real", "other", "hard", "salad", "loops")]
+    (found,) = (r for (_, name), all_ in table.records.items() if name == "reft_r1" for r in all_[:1])
+    assert isinstance(found.test, Steered) and found.cell.seed == 0
+    judges, text = found.about["judge"], " ".join(PAGE.read_text().split())
+    rows, unsteered = [], {}
+    for name, part in zip(dict.fromkeys(found.test.part), judges["scores"]["parts"], strict=True):
+        told = [part[each] for each in ("auroc", "real", "other", "unsteered", "hard", "salad", "loops")]
+        told.append(part["scores"]["echo"])
         rows.append(f"  | {name} | {' | '.join('–' if x is None else f'{x:.2f}' for x in told)} |")
+        unsteered[name] = part["unsteered"]
         assert not part["withheld"]
     assert "\n".join(rows) + "\n" in PAGE.read_text()
+    two = sorted(unsteered.values())[-2:]
+    assert f'({two[1]:.2f}) and of "rental services" ({two[0]:.2f}): these two' in text
+    words = judges["selects"]["parts"]  # of the panel that selects
+    assert all(part["salad"] >= part["real"] - 0.005 for part in words) and len(words) == 10
+    assert f"{max(part['scores']['salad'] for part in words):.2f}" == "0.00"
+    assert "for all ten concepts it finds as much of the concept in a salad" in text
+    assert "(as answers, salads score 0.00)" in text
+
+
+def test_what_is_left_when_all_comparisons_count(table: Table) -> None:
+    parts = {name: m.parts.mean(0) for (_, name), m in table.measured.items() if m.parts is not None}
+    left = {}
+    for other in (OTHER, "no_intervention"):
+        names = [name for name in parts if name != other]
+        p = [stats.ttest_1samp(parts[name] - parts[other], 0).pvalue for name in names]
+        left[other] = dict(zip(names, multipletests(p, method="holm")[1], strict=True))
+    beside, still = left[OTHER], left["no_intervention"]
+    assert len(beside) == len(still) == 9
+    assert {n for n, p in beside.items() if p < 0.05} == {"supervised_vector", "reps"}
+    assert {n for n, p in still.items() if p < 0.05} == {"supervised_vector", "reps", "loreft"}
+    text = " ".join(PAGE.read_text().split())
+    assert "(p = {supervised_vector:.3f} and {reps:.3f})".format(**beside) in text
+    assert "({diff_in_means:.2f} and {lora_steering:.2f})".format(**beside) in text
+    assert "({supervised_vector:.3f}, {reps:.3f}, {loreft:.3f})".format(**still) in text
+
+
+def test_what_the_strongest_trials_break(table: Table) -> None:
+    text = " ".join(PAGE.read_text().split())
+    for name in ("random_direction", "supervised_vector", "reft_r1"):
+        found = [r for (_, who), all_ in table.records.items() if who == name for r in all_]
+        most = np.mean([max(np.mean(trial["damage"]) for trial in r.trials) for r in found])
+        before = "its strongest trial breaks" if name == "random_direction" else f"that of `{name}`"
+        assert f"{before} {most:.2f}" in text
 
 
 def test_the_agreement_of_the_panels() -> None:
