@@ -141,7 +141,8 @@ class Reader:
         everything = [Site(layer, "tokens") for layer in layers]
 
         def read(batch: list[int]) -> list[list[np.ndarray]]:
-            return self._pass([ids[i] for i in batch], everything, [0] * len(batch))
+            states: list[list[np.ndarray]] = self._pass([ids[i] for i in batch], everything, [0] * len(batch))
+            return states
 
         for batch in batches(ids, self.loaded.device):
             yield from halved(batch, read)

@@ -91,7 +91,7 @@ class LoadedModel:
         head: Any = self.model.get_output_embeddings()
         hook = getattr(head, "_hf_hook", None)  # accelerate's: the weight may be elsewhere while the head does not work
         if hook is None:
-            return head.weight  # type: ignore[no-any-return]
+            return head.weight
         hook.pre_forward(head)
         weight: torch.Tensor = head.weight.to(self.device)
         hook.post_forward(head, None)
@@ -247,7 +247,7 @@ def _cuda() -> bool:
         return False
     import torch
 
-    return torch.cuda.is_available()
+    return bool(torch.cuda.is_available())
 
 
 def _device(spec: ModelSpec) -> str:
