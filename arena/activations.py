@@ -11,7 +11,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from arena.models import LoadedModel, load, other_model, untrained
 VERSION = 1  # part of the cache's preimage: bump when the numbers change
 TOKENS_PER_BATCH = {"cpu": 640, "cuda": 16384}  # on a CPU larger batches fall out of its cache
 TOKENS_PER_SHARD = 16384  # a killed run loses at most one shard
+T = TypeVar("T")
 
 
 class Stop(Exception):  # noqa: N818 - no error: it ends a pass
@@ -137,9 +138,14 @@ class Reader:
         """Residual streams past the cache, for training: per batch its rows, and for each layer one array
         [tokens, d] float32 per row (the first token included)."""
         ids = {i: self.ids(prompt) for i, prompt in enumerate(prompts)}
+        everything = [Site(layer, "tokens") for layer in layers]
+
+        def read(batch: list[int]) -> list[list[np.ndarray]]:
+            states: list[list[np.ndarray]] = self._pass([ids[i] for i in batch], everything, [0] * len(batch))
+            return states
+
         for batch in batches(ids, self.loaded.device):
-            everything = [Site(layer, "tokens") for layer in layers]
-            yield batch, self._pass([ids[i] for i in batch], everything, [0] * len(batch))
+            yield from halved(batch, read)
 
     def place(self, site: Site) -> Site:
         """The site with its dictionary's layer."""
@@ -291,9 +297,7 @@ class Reader:
             torch.cuda.synchronize()  # what the model still does is not the dictionaries'
         start = time.perf_counter()
         for features, mine in coded.items():
-            kept = states[mine[0].layer]
-            spans = zip(kept, begins, lengths, strict=True)  # a dictionary's poolings leave out the first token
-            texts = [row[max(begin - 1, 0) : length].float().cpu().numpy() for row, begin, length in spans]
+            texts = _pool(states[mine[0].layer], begins, lengths, "tokens")  # dictionaries leave out the first
             found = self.dictionaries[features].pooled(texts, *(site.pooling for site in mine))
             pooled.update(zip(mine, map(_pairs, found), strict=True))
         self.encoding += time.perf_counter() - start
@@ -358,20 +362,29 @@ def batches(ids: dict[int, list[int]], device: str) -> Iterator[list[int]]:
     yield from chunks(by_length(ids), TOKENS_PER_BATCH[_kind(device)], ids)
 
 
-def in_halves(batch: list[int], work: Callable[[list[int]], None]) -> None:
-    """`work(batch)`; where the device has no memory for it, on each half of the batch, and so on down to one row."""
+def halved(batch: list[int], work: Callable[[list[int]], T]) -> Iterator[tuple[list[int], T]]:
+    """The batch and `work(batch)`; where the device has no memory for it, each half and its work, and so on down to
+    one row."""
     try:
-        work(batch)
-        return
+        made = work(batch)
     except torch.OutOfMemoryError as error:
         if len(batch) == 1:
             raise FairfightError(
                 "The device has no memory for a single row; lower task.max_tokens, set model.dtype=bfloat16, or choose "
                 "model.device=cpu."
             ) from error
+    else:
+        yield batch, made
+        return
     torch.cuda.empty_cache()  # past the handler, which keeps the failed pass's tensors alive
     for half in (batch[: len(batch) // 2], batch[len(batch) // 2 :]):
-        in_halves(half, work)
+        yield from halved(half, work)
+
+
+def in_halves(batch: list[int], work: Callable[[list[int]], None]) -> None:
+    """`work(batch)`, see `halved`."""
+    for _ in halved(batch, work):
+        pass
 
 
 def token_bar(tokens: int, what: str) -> tqdm[Any]:
@@ -393,19 +406,17 @@ def chunks(order: Sequence[int], budget: int, ids: Mapping[int, Sequence[int]]) 
 
 
 def _pool(hidden: torch.Tensor, begins: list[int], lengths: list[int], pooling: str) -> list[np.ndarray]:
-    """[rows, tokens, d] to one float32 array per row; see `Site` for the poolings."""
+    """[rows, tokens, d] to one float32 array per row, all moved at once; see `Site` for the poolings."""
+    spans = list(zip(begins, lengths, strict=True))
+    if pooling not in {"last", "mean", "max"}:
+        moved = hidden.float().cpu().numpy()
+        # The token before the first is left to the reader.
+        return [row[max(begin - 1, 0) : end] for row, (begin, end) in zip(moved, spans, strict=True)]
     rows = []
-    for states, begin, length in zip(hidden, begins, lengths, strict=True):
-        text = states[begin:length].float()
-        if pooling == "last":
-            rows.append(text[-1])
-        elif pooling == "mean":
-            rows.append(text.mean(0))
-        elif pooling == "max":
-            rows.append(text.amax(0))
-        else:
-            rows.append(states[max(begin - 1, 0) : length].float())  # the first of them is left to its reader
-    return [row.cpu().numpy() for row in rows]
+    for states, (begin, end) in zip(hidden, spans, strict=True):
+        text = states[begin:end].float()
+        rows.append(text[-1] if pooling == "last" else text.mean(0) if pooling == "mean" else text.amax(0))
+    return list(torch.stack(rows).cpu().numpy())
 
 
 def _column(site: Site) -> str:

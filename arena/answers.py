@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena.activations import Reader, Stop, batches, pad, token_bar
+from arena.activations import Reader, Stop, batches, in_halves, pad, token_bar
 from arena.cache import Cost, digest
 from arena.logprobs import continuation_ids, shared_prefix
 
@@ -70,7 +70,9 @@ def _compute(reader: Reader, prompts: list[str], answers: list[list[int]], layer
     try:
         total = sum(map(len, ids.values())) + len(prompts) * sum(map(len, answers))
         with token_bar(total, f"reading {loaded.name}") as bar:
-            for batch in batches(ids, loaded.device):
+
+            def read(batch: list[int]) -> None:
+                nonlocal values
                 padded, lengths = pad([ids[i] for i in batch], loaded.device)
                 cache = copy.deepcopy(past) if past is not None else _empty_cache(loaded.model)
                 if past is not None:
@@ -85,6 +87,9 @@ def _compute(reader: Reader, prompts: list[str], answers: list[list[int]], layer
                             values = np.zeros((len(prompts), len(layers), len(answers), last.shape[1]), np.float32)
                         values[batch, at, k] = last
                 bar.update(sum(lengths) + len(batch) * sum(map(len, answers)))
+
+            for batch in batches(ids, loaded.device):
+                in_halves(batch, read)
     finally:
         for hook in hooks:
             hook.remove()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from arena.activations import token_bar
+from arena.activations import halved, in_halves, token_bar
 from arena.generation import (
     Ask,
     Bias,
@@ -156,18 +156,24 @@ def divergences(
     total = sum(rows[i].passed for i in acting) + sum(len(ids) for row in unsteered for ids in row.told)
     with token_bar(total, f"rereading with {loaded.name}") as bar:
         before: dict[Any, torch.Tensor] = {}
-        for start in range(0, len(unsteered), ROWS):
-            some = unsteered[start : start + ROWS]
+
+        def plain(batch: list[int]) -> None:
+            some = [unsteered[i] for i in batch]
             logits = _logits(loaded, [row.plain for row in some], _answers(some, loaded), [() for _ in some])
-            before |= {row.told: one for row, one in zip(some, logits.log_softmax(-1), strict=True)}
+            before.update((row.told, one) for row, one in zip(some, logits.log_softmax(-1), strict=True))
             bar.update(sum(len(ids) for row in some for ids in row.told))
-        for start in range(0, len(acting), ROWS):
-            mine = acting[start : start + ROWS]
+
+        def compare(mine: list[int]) -> None:
             some = [rows[i] for i in mine]
             steered = _steered(loaded, some, weights)
             was = torch.stack([before[row.told] for row in some])
             found[mine] = (was.exp() * (was - steered.log_softmax(-1))).sum(-1).mean(1).cpu()
             bar.update(sum(row.passed for row in some))
+
+        for start in range(0, len(unsteered), ROWS):
+            in_halves(list(range(len(unsteered)))[start : start + ROWS], plain)
+        for start in range(0, len(acting), ROWS):
+            in_halves(acting[start : start + ROWS], compare)
     return found, total
 
 
@@ -201,13 +207,17 @@ def _next_logprobs(
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Some rows, of answers of one length, and log-probabilities before each token, [rows, tokens, vocabulary]."""
     lengths = [len(row.answer) for row in rows]
+
+    def read(mine: list[int]) -> torch.Tensor:
+        return _steered(loaded, [rows[i] for i in mine], weights).log_softmax(-1)
+
     with token_bar(sum(row.passed for row in rows), f"rereading with {loaded.name}") as bar:
         for length in sorted(set(lengths)):
             alike = [i for i, each in enumerate(lengths) if each == length]
             for start in range(0, len(alike), ROWS):
-                mine = alike[start : start + ROWS]
-                yield mine, _steered(loaded, [rows[i] for i in mine], weights).log_softmax(-1)
-                bar.update(sum(rows[i].passed for i in mine))
+                for mine, found in halved(alike[start : start + ROWS], read):
+                    yield mine, found
+                    bar.update(sum(rows[i].passed for i in mine))
 
 
 def _answers(rows: Sequence[Reread], loaded: LoadedModel) -> torch.Tensor:

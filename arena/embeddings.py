@@ -58,17 +58,20 @@ def rate(reader: Reader) -> float:
 def _compute(model: Any, ids: dict[int, list[int]], device: str) -> dict[int, np.ndarray]:
     import torch
 
-    from arena.activations import batches, pad
+    from arena.activations import batches, halved, pad
 
-    fresh = {}
+    def read(batch: list[int]) -> np.ndarray:
+        padded, lengths = pad([ids[i] for i in batch], device)
+        mask = torch.arange(padded.shape[1], device=device)[None] < torch.tensor(lengths, device=device)[:, None]
+        states = model(input_ids=padded, attention_mask=mask.long()).last_hidden_state
+        mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return np.asarray(torch.nn.functional.normalize(mean, dim=1).cpu().numpy())
+
+    fresh: dict[int, np.ndarray] = {}
     with torch.inference_mode():
         for batch in batches(ids, device):
-            padded, lengths = pad([ids[i] for i in batch], device)
-            mask = torch.arange(padded.shape[1], device=device)[None] < torch.tensor(lengths, device=device)[:, None]
-            states = model(input_ids=padded, attention_mask=mask.long()).last_hidden_state
-            mean = (states * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
-            unit = torch.nn.functional.normalize(mean, dim=1).cpu().numpy()
-            fresh.update(dict(zip(batch, unit, strict=True)))
+            for part, found in halved(batch, read):
+                fresh.update(zip(part, found, strict=True))
     return fresh
 
 

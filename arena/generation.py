@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena.activations import Reader, in_halves, token_bar
+from arena.activations import Reader, halved, in_halves, token_bar
 from arena.cache import Cost, digest
 from arena.contract import FairfightError, Intervention
 from arena.interventions import Edit, Edits
 from arena.models import LoadedModel
-from arena.sharing import common, distinct, grown, untouched, whole
+from arena.sharing import common, distinct, grown, select, untouched, whole
 
 TOKENS_IN_MEMORY = {"cpu": 12_288, "cuda": 131_072}  # of a batch, prompt and continuation: what keys and values take
 WORTH = 8  # tokens that all prompts begin with: fewer are not read apart
@@ -97,7 +97,12 @@ def generate(
 @torch.inference_mode()
 def first_logprobs(loaded: LoadedModel, asks: Sequence[Ask]) -> np.ndarray:
     """Log-probabilities of the first token of each continuation under its edits, [n, vocabulary] float32."""
-    return np.asarray(_Batch(loaded, asks, most=1, least=0, temperature=0.0).read().log_softmax(-1).cpu())
+
+    def read(batch: list[int]) -> np.ndarray:
+        logits = _Batch(loaded, [asks[i] for i in batch], most=1, least=0, temperature=0.0).read()
+        return np.asarray(logits.log_softmax(-1).cpu())
+
+    return np.concatenate([found for _, found in halved(list(range(len(asks))), read)])
 
 
 def ask_under(reader: Reader, turn: str, done: Intervention, seed: int = 0) -> Ask:
@@ -258,8 +263,7 @@ class _Batch:
         self.edits.here(self.real[:, head:], prompt=True)
         with self.edits.at_work(), grown(self.loaded, which, after) if after >= 0 else nullcontext():
             logits = self._logits(tails, real)
-        for layer in self.cache.layers[: after + 1]:
-            layer.batch_select_indices(which)
+        select(self.cache, which, slice(after + 1))
         return logits
 
     def _head(self, texts: Sequence[Sequence[int]], after: int) -> int:
@@ -279,8 +283,8 @@ class _Batch:
         with ways.at_work(), grown(self.loaded, nought, after):
             self._logits(torch.tensor([list(texts[0][:length])], device=self.loaded.device), real[:1])
         upper = torch.tensor(kinds, device=self.loaded.device)
-        for number, layer in enumerate(self.cache.layers):
-            layer.batch_select_indices(upper if number > after else upper.new_zeros(len(texts)))
+        select(self.cache, upper.new_zeros(len(texts)), slice(after + 1))
+        select(self.cache, upper, slice(after + 1, None))
         return length
 
     def _logits(self, tokens: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -339,7 +343,7 @@ class _Batch:
         """Goes on with the rows at these places; their chosen tokens."""
         self.alive = [self.alive[place] for place in left]
         places = torch.tensor(left, device=chosen.device)
-        self.cache.batch_select_indices(places)
+        select(self.cache, places)
         self.real = self.real[places]
         self.edits.keep(left)
         return chosen[places]

@@ -265,13 +265,13 @@ class Clamp(Edit):
     @classmethod
     def together(cls, edits: Sequence[Self], like: torch.Tensor) -> Delta:
         code = edits[0].dictionary
-        latents = torch.tensor([e.latent for e in edits], device=like.device)
+        latents = torch.tensor([e.latent for e in edits], device=code.W_dec.device)  # which may be another
         values = torch.tensor([e.value for e in edits], device=like.device, dtype=torch.float32)[:, None]
-        directions = code.W_dec.to(like.device)[latents].to(like)[:, None]
+        directions = code.W_dec[latents].to(like)[:, None]
 
         def delta(h: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
             z = code.encode(h).gather(2, latents[:, None, None].expand(-1, h.shape[1], 1))[:, :, 0]
-            return (values - z).to(h)[:, :, None] * directions
+            return (values - z.to(h.device)).to(h)[:, :, None] * directions
 
         return delta
 
@@ -300,7 +300,7 @@ class Edits:
     """
 
     def __init__(self, loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> None:
-        self._like = next(loaded.blocks.parameters())
+        self._dtype = next(loaded.blocks.parameters()).dtype
         self._blocks = loaded.blocks
         self._embeddings: torch.nn.Module = loaded.model.get_input_embeddings()
         self._width = loaded.model.config.get_text_config(decoder=True).hidden_size
@@ -327,7 +327,7 @@ class Edits:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Hooks on every block that is edited or read; none are left behind."""
-        places = sorted(self._groups.keys() | {(layer, "") for layer in self._readers})
+        places = sorted(self._kindred.keys() | {(layer, "") for layer in self._readers})
         hooks = [
             self._module(place).register_forward_hook(
                 lambda _, inputs, out, place=place: self._output(place, inputs, out)
@@ -381,21 +381,23 @@ class Edits:
                 found.setdefault((place, turn, edit.kin()), []).append((row, edit))
                 if edit.gate is not None:
                     self._readers.setdefault(edit.gate.layer, []).append((row, edit.gate))
-        self._groups: dict[Place, list[_Group]] = {}
+        self._groups: dict[Place, list[_Group]] = {}  # made where states come by: blocks may lie on several devices
+        self._kindred: dict[Place, list[list[tuple[int, Edit]]]] = {}
         for (place, _, _), members in sorted(found.items(), key=lambda item: item[0][:2]):
-            edits = [edit for _, edit in members]
-            device = self._like.device
-            self._groups.setdefault(place, []).append(
-                _Group(
-                    rows=torch.tensor([row for row, _ in members], device=device),
-                    strength=torch.tensor([e.strength for e in edits], device=device).to(self._like)[:, None, None],
-                    prompt=torch.tensor([e.where != "generated" for e in edits], device=device),
-                    generated=torch.tensor([e.where != "prompt" for e in edits], device=device),
-                    ends=torch.tensor([[e.ends] for e in edits], device=device),
-                    gates=[(i, e.gate) for i, e in enumerate(edits) if e.gate is not None],
-                    delta=type(edits[0]).together(edits, self._like),
-                )
-            )
+            self._kindred.setdefault(place, []).append(members)
+
+    def _made(self, members: list[tuple[int, Edit]], device: torch.device) -> _Group:
+        edits = [edit for _, edit in members]
+        like = torch.empty(0, dtype=self._dtype, device=device)
+        return _Group(
+            rows=torch.tensor([row for row, _ in members], device=device),
+            strength=torch.tensor([e.strength for e in edits], device=device).to(like)[:, None, None],
+            prompt=torch.tensor([e.where != "generated" for e in edits], device=device),
+            generated=torch.tensor([e.where != "prompt" for e in edits], device=device),
+            ends=torch.tensor([[e.ends] for e in edits], device=device),
+            gates=[(i, e.gate) for i, e in enumerate(edits) if e.gate is not None],
+            delta=type(edits[0]).together(edits, like),
+        )
 
     def _output(self, place: Place, inputs: tuple[Any, ...], output: Any) -> Any:
         layer, module = place
@@ -404,7 +406,9 @@ class Edits:
         if self._prompt and not module:
             self._decide(layer, states)
         edited = states
-        for group in self._groups.get(place, ()):
+        if place not in self._groups:
+            self._groups[place] = [self._made(members, states.device) for members in self._kindred.get(place, ())]
+        for group in self._groups[place]:
             edited = self._edited(edited, inputs[0] if module else edited, group)
         if edited is states:
             return None
@@ -413,7 +417,7 @@ class Edits:
     def _decide(self, layer: int, states: torch.Tensor) -> None:
         """What gates at this block make of the prompt."""
         for row, gate in self._readers.get(layer, ()):
-            text = states[row][self._real[row]].float()
+            text = states[row][self._real[row].to(states.device)].float()
             counted = text[min(1, len(text) - 1) :]
             weight = torch.from_numpy(np.asarray(gate.weight)).to(counted)
             decided = float((counted @ weight).mean()) + gate.bias > 0
@@ -427,7 +431,7 @@ class Edits:
         if not allowed.any():
             return states
         whole = len(group.rows) == len(states)  # rows are in order, so they are all of them
-        mine, seen, real = (x if whole else x[group.rows] for x in (states, read, self._real))
+        mine, seen, real = (x if whole else x[group.rows] for x in (states, read, self._real.to(states.device)))
         mask = real & allowed[:, None]
         count = real.cumsum(1)
         if self._prompt and group.ends.any():

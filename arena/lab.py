@@ -365,8 +365,8 @@ class Lab:
         loaded = self._reader.loaded
         ids = [loaded.tokenizer(form, add_special_tokens=False)["input_ids"][0] for form in forms]
         with self.meter.door(), torch.inference_mode():
-            rows = loaded.model.get_output_embeddings().weight[ids].float()
-            normed = loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float()
+            rows = loaded.unembedding[ids].float()
+            normed = loaded.final_norm(torch.from_numpy(states).to(loaded.device, loaded.model.dtype)).float().to(rows)
             return np.asarray((normed @ rows.T).cpu().numpy(), dtype=float)
 
     def promoted(self, directions: np.ndarray, count: int) -> np.ndarray:
@@ -376,7 +376,7 @@ class Lab:
         loaded = self._reader.loaded
         with self.meter.door(), torch.inference_mode():
             normed = loaded.final_norm(torch.from_numpy(directions).to(loaded.device, loaded.model.dtype))
-            logits = normed.float() @ loaded.model.get_output_embeddings().weight.float().T
+            logits = normed.float().to(loaded.device) @ loaded.unembedding.float().T
             return np.asarray(logits.topk(count, dim=1).indices.cpu())
 
     @property

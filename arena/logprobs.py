@@ -126,7 +126,11 @@ def _logits(model: Any, ids: list[list[int]], past: Any, last: int, device: str)
         cache.batch_repeat_interleave(len(ids))
     rows = torch.arange(len(ids), device=device)[:, None]
     at = torch.tensor([[n - last + j for j in range(last)] for n in lengths], device=device)
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, hidden: (hidden[0][rows, at],))
+
+    def these(_: Any, hidden: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        return (hidden[0][rows.to(hidden[0].device), at.to(hidden[0].device)],)
+
+    hook = model.get_output_embeddings().register_forward_pre_hook(these)
     try:
         output = model(input_ids=batch, past_key_values=cache, use_cache=cache is not None)
     finally:
@@ -209,7 +213,8 @@ def _likelihood(reader: Reader, said: list[Dialogue]) -> tuple[np.ndarray, int]:
     values = np.zeros(len(said), np.float32)
     total = sum(map(len, ids.values()))
     with token_bar(total, f"asking {reader.loaded.name}") as bar:
-        for batch in batches(ids, reader.loaded.device):
+
+        def read(batch: list[int]) -> None:
             tails = [ids[i][reader.begin(said[i]) :] for i in batch]
             last = max(map(len, tails))
             logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, last + 1, reader.loaded.device)
@@ -218,6 +223,9 @@ def _likelihood(reader: Reader, said: list[Dialogue]) -> tuple[np.ndarray, int]:
                 told = mine[torch.arange(len(tail)), torch.tensor(tail, device=mine.device)] - mine.logsumexp(-1)
                 values[i] = float(told.mean())
             bar.update(sum(len(ids[i]) for i in batch))
+
+        for batch in batches(ids, reader.loaded.device):
+            in_halves(batch, read)
     return values, total
 
 
@@ -233,7 +241,8 @@ def answers_greedily(reader: Reader, prompts: Sequence[str], answers: Sequence[s
     ids = {i: reader.ids(prompt) + tails[i] for i, prompt in enumerate(prompts)}
     right = np.zeros(len(prompts), dtype=bool)
     with token_bar(sum(map(len, ids.values())), f"asking {reader.loaded.name}") as bar:
-        for batch in batches(ids, device):
+
+        def read(batch: list[int]) -> None:
             # The token before the answer and all but its last predict the answer.
             longest = max(len(tails[i]) for i in batch) + 1
             logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, longest, device)
@@ -241,6 +250,9 @@ def answers_greedily(reader: Reader, prompts: Sequence[str], answers: Sequence[s
             for row, i in enumerate(batch):
                 right[i] = best[row, longest - len(tails[i]) - 1 : -1].tolist() == tails[i]
             bar.update(sum(len(ids[i]) for i in batch))
+
+        for batch in batches(ids, device):
+            in_halves(batch, read)
     return right
 
 
@@ -253,20 +265,31 @@ def certainty(reader: Reader, prompts: Sequence[str]) -> np.ndarray:
     missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
     if missing:
         start = time.perf_counter()
-        ids = {i: reader.ids(prompt) for i, prompt in enumerate(missing)}
-        fresh: dict[int, np.ndarray] = {}
-        tokens = sum(map(len, ids.values()))
-        with torch.inference_mode(), token_bar(tokens, f"asking {reader.loaded.name}") as bar:
-            for batch in batches(ids, reader.loaded.device):
-                logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, 1, reader.loaded.device)[:, 0]
-                logp = logits.log_softmax(-1)
-                top = logp.topk(2, dim=-1).values
-                gap = (top[:, 0].exp() - top[:, 1].exp()).clamp_min(1e-9).log()
-                entropy = -(logp.exp() * logp).sum(-1)
-                values = torch.stack([top[:, 0], entropy, gap], dim=1).cpu().numpy()
-                fresh.update(zip(batch, values, strict=True))
-                bar.update(sum(len(ids[i]) for i in batch))
+        fresh, tokens = _certainty(reader, missing)
         cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
         shelf.put([digest(missing[i]) for i in fresh], {"certainty": list(fresh.values())}, cost)
         found |= {digest(missing[i]): value for i, value in fresh.items()}
     return np.stack([found[row] for row in rows])
+
+
+@torch.inference_mode()
+def _certainty(reader: Reader, prompts: list[str]) -> tuple[dict[int, np.ndarray], int]:
+    """The values by row, [3] each, and the tokens read for them."""
+    ids = {i: reader.ids(prompt) for i, prompt in enumerate(prompts)}
+    fresh: dict[int, np.ndarray] = {}
+    tokens = sum(map(len, ids.values()))
+    with token_bar(tokens, f"asking {reader.loaded.name}") as bar:
+
+        def read(batch: list[int]) -> None:
+            logits = _logits(reader.loaded.model, [ids[i] for i in batch], None, 1, reader.loaded.device)[:, 0]
+            logp = logits.log_softmax(-1)
+            top = logp.topk(2, dim=-1).values
+            gap = (top[:, 0].exp() - top[:, 1].exp()).clamp_min(1e-9).log()
+            entropy = -(logp.exp() * logp).sum(-1)
+            values = torch.stack([top[:, 0], entropy, gap], dim=1).cpu().numpy()
+            fresh.update(zip(batch, values, strict=True))
+            bar.update(sum(len(ids[i]) for i in batch))
+
+        for batch in batches(ids, reader.loaded.device):
+            in_halves(batch, read)
+    return fresh, tokens

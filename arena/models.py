@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import importlib.util
+import multiprocessing
 import os
 import re
 import sys
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-DTYPES = ("float32", "bfloat16", "float16")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+MAP = "map"  # as a device: the blocks on several, by accelerate
 _CONVERSION = 1  # bump when the GGUF conversion changes
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py")
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")  # where none is, torch sees no CUDA device
+_PLACEMENT = "auto"  # what `model.device=map` asks accelerate for
 
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
@@ -44,8 +49,8 @@ class ModelSpec:
     id: str = ""
     revision: str = "main"
     path: str = ""
-    dtype: str = "float32"
-    device: str = "auto"  # auto: CUDA where there is one
+    dtype: str = "float32"  # auto: bfloat16 on CUDA (float16 where the card has none), float32 on a CPU
+    device: str = "auto"  # auto: CUDA where there is one; map: over all devices, and memory and disk behind them
     trust_remote_code: bool = False
 
 
@@ -68,7 +73,7 @@ class LoadedModel:
     tokenizer: PreTrainedTokenizerBase
     blocks: torch.nn.ModuleList
     context: int  # tokens the model can read
-    device: str
+    device: str  # of its inputs and logits; blocks may lie on others
     untrained: bool = False
 
     @property
@@ -79,6 +84,23 @@ class LoadedModel:
     def block_weights(self) -> int:
         """Parameters of the decoder blocks."""
         return sum(p.numel() for p in self.blocks.parameters())
+
+    @property
+    def unembedding(self) -> torch.Tensor:
+        """The head's weight [vocabulary, d], on the model's device."""
+        head: Any = self.model.get_output_embeddings()
+        hook = getattr(head, "_hf_hook", None)  # accelerate's: the weight may be elsewhere while the head does not work
+        if hook is None:
+            return head.weight
+        hook.pre_forward(head)
+        weight: torch.Tensor = head.weight.to(self.device)
+        hook.post_forward(head, None)
+        return weight
+
+    @property
+    def offloaded(self) -> bool:
+        """Whether weights are in no device's memory: those cannot be changed."""
+        return any(p.is_meta for p in self.model.parameters())
 
     def mlp_out(self, layer: int) -> torch.nn.Module:
         """The last linear map of a block's MLP, whose input are its neurons' activations."""
@@ -118,15 +140,14 @@ def identify(spec: ModelSpec) -> ModelIdentity:
     """Id, content revision and dtype of a model, without loading it."""
     if spec.dtype not in DTYPES:
         raise FairfightError(f"Unknown model.dtype={spec.dtype!r}; choose one of {', '.join(DTYPES)}.")
+    dtype = _dtype(spec)
     if spec.source == "wheel":
         pin = assets.pin(spec.asset)
-        return ModelIdentity(
-            f"{pin.name}=={pin.version}/{Path(spec.file).name}", f"{pin.sha256}/v{_CONVERSION}", spec.dtype
-        )
+        return ModelIdentity(f"{pin.name}=={pin.version}/{Path(spec.file).name}", f"{pin.sha256}/v{_CONVERSION}", dtype)
     if spec.source == "hub":
-        return ModelIdentity(spec.id, _hub_commit(spec), spec.dtype)
+        return ModelIdentity(spec.id, _hub_commit(spec), dtype)
     if spec.source == "local":
-        return ModelIdentity(spec.name, _folder_hash(_local_folder(spec)), spec.dtype)
+        return ModelIdentity(spec.name, _folder_hash(_local_folder(spec)), dtype)
     raise FairfightError(f"Unknown model.source={spec.source!r}; choose wheel, hub or local.")
 
 
@@ -144,14 +165,15 @@ def load(spec: ModelSpec) -> LoadedModel:
         source = str(_local_folder(spec))
     else:
         source, where["revision"] = spec.id, identity.revision
-    device = spec.device if spec.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = _device(spec)
+    placement = {"device_map": _PLACEMENT} if device == MAP else {}
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **where)
             model = AutoModelForCausalLM.from_pretrained(
-                source, dtype=getattr(torch, spec.dtype), use_safetensors=True, **where
+                source, dtype=getattr(torch, identity.dtype), use_safetensors=True, **placement, **where
             )
-        model = model.to(device).eval().requires_grad_(False)
+        model = (model if placement else model.to(device)).eval().requires_grad_(False)
     except (OSError, ValueError, RuntimeError, AssertionError, SafetensorError) as error:
         raise FairfightError(
             f"The model {spec.name} could not be loaded ({first_line(error)}); it must be a Hugging Face causal LM "
@@ -159,18 +181,20 @@ def load(spec: ModelSpec) -> LoadedModel:
         ) from error
     blocks = _blocks(model)
     context = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 20)
-    return LoadedModel(spec.name, identity, model, tokenizer, blocks, context, device)
+    return LoadedModel(
+        spec.name, identity, model, tokenizer, blocks, context, _entrance(model) if placement else device
+    )
 
 
 def untrained(loaded: LoadedModel) -> LoadedModel:
-    """The same architecture with freshly initialised weights (seed 0), on the same device."""
+    """The same architecture with freshly initialised weights (seed 0), on the same device or devices."""
     import torch
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(loaded.model.config, dtype=loaded.model.dtype)
-    model = model.to(loaded.device).eval().requires_grad_(False)
+    model = _placed_like(loaded, model).eval().requires_grad_(False)
     identity = dataclasses.replace(loaded.identity, revision=f"{loaded.identity.revision}/untrained0")
     return dataclasses.replace(
         loaded,
@@ -188,6 +212,11 @@ def reweighted(loaded: LoadedModel, changes: Mapping[str, np.ndarray] | None) ->
     import torch
 
     parameters, kept = dict(loaded.model.named_parameters()), {}
+    if changes and loaded.offloaded:
+        raise FairfightError(
+            f"Weights of {loaded.name} lie outside the devices' memory, where model.device=map put them, and cannot be "
+            f"changed there; give it more devices, or a model that fits."
+        )
     try:
         with torch.no_grad():
             for name, change in (changes or {}).items():
@@ -198,6 +227,66 @@ def reweighted(loaded: LoadedModel, changes: Mapping[str, np.ndarray] | None) ->
         with torch.no_grad():
             for name, old in kept.items():
                 parameters[name].copy_(old)
+
+
+def _dtype(spec: ModelSpec) -> str:
+    """What `auto` means on the model's device: half the memory where there is a card, which is not bit for bit what a
+    CPU computes, and so enters keys as what it is."""
+    if spec.dtype != "auto":
+        return spec.dtype
+    if spec.device.startswith("cpu") or not _cuda():
+        return "float32"
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def _cuda() -> bool:
+    """Whether torch sees a card; where no driver is, it is not imported to say so."""
+    if "torch" not in sys.modules and sys.platform == "linux" and not any(Path(p).exists() for p in _DRIVERS):
+        return False
+    import torch
+
+    return bool(torch.cuda.is_available())
+
+
+def _device(spec: ModelSpec) -> str:
+    """The device of a spec; with `auto` a launcher's workers, which are numbered, take the cards in turn."""
+    import torch
+
+    if spec.device == MAP and importlib.util.find_spec("accelerate") is None:
+        raise FairfightError(
+            "model.device=map needs the package accelerate, which the extra `lab` brings: pip install -c "
+            "constraints.txt '.[lab]'."
+        )
+    if spec.device != "auto":
+        return spec.device
+    if not torch.cuda.is_available():
+        return "cpu"
+    worker = re.search(r"\d+$", multiprocessing.current_process().name)  # LokyProcess-1; a main process has none
+    if worker and torch.cuda.device_count() > 1:
+        torch.cuda.set_device((int(worker[0]) - 1) % torch.cuda.device_count())
+    return "cuda"
+
+
+def _entrance(model: PreTrainedModel) -> str:
+    """Where a model that lies on several devices takes its tokens."""
+    import torch
+
+    embeddings: Any = model.get_input_embeddings()
+    where = getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None)
+    return str(embeddings.weight.device if where is None else torch.device(where))
+
+
+def _placed_like(loaded: LoadedModel, model: Any) -> Any:
+    """A model of the same architecture where `loaded` is; what that keeps on disk stays in memory, where it is made."""
+    placement = getattr(loaded.model, "hf_device_map", None)
+    if placement is None:
+        return model.to(loaded.device)
+    from accelerate import dispatch_model
+
+    here = {name: "cpu" if where == "disk" else where for name, where in placement.items()}
+    return dispatch_model(model, here, skip_keys=model._skip_keys_device_placement)
 
 
 def _blocks(model: PreTrainedModel) -> torch.nn.ModuleList:

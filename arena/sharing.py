@@ -49,6 +49,13 @@ def whole(loaded: LoadedModel, per_row: Sequence[Sequence[Edit]]) -> bool:
     return not slides and not any(edit.ends or edit.gate or isinstance(edit, Prefix) for edit in acting)
 
 
+def select(cache: Any, rows: torch.Tensor, layers: slice = slice(None)) -> None:
+    """Keeps these rows of the keys and values of some blocks, on whatever devices they are."""
+    for layer in cache.layers[layers]:
+        keys = getattr(layer, "keys", None)  # some layers have none, or none yet
+        layer.batch_select_indices(rows if keys is None else rows.to(keys.device))
+
+
 @contextmanager
 def grown(loaded: LoadedModel, rows: torch.Tensor, after: int) -> Iterator[None]:
     """Within it a pass of n texts becomes one of `rows` (of which text each is) behind block `after`.
@@ -59,11 +66,13 @@ def grown(loaded: LoadedModel, rows: torch.Tensor, after: int) -> Iterator[None]
 
     def more(value: Any) -> Any:
         if isinstance(value, torch.Tensor):
-            return value[rows] if value.ndim > 1 and len(value) == count else value
+            return value[rows.to(value.device)] if value.ndim > 1 and len(value) == count else value
         return type(value)(map(more, value)) if isinstance(value, (tuple, list)) else value
 
     def output(_: Any, __: Any, out: Any) -> Any:
-        return out[rows] if isinstance(out, torch.Tensor) else (out[0][rows], *out[1:])
+        whole = isinstance(out, torch.Tensor)
+        states = (out if whole else out[0])[rows.to((out if whole else out[0]).device)]
+        return states if whole else (states, *out[1:])
 
     def inputs(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         own = {k: v if k == "past_key_values" else more(v) for k, v in named.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from arena.activations import by_length, chunks, pad, token_bar
+from arena.activations import by_length, chunks, halved, pad, token_bar
 from arena.contract import FairfightError
 from arena.models import LoadedModel
 
@@ -44,6 +44,11 @@ class Trainee:
         self._meter = meter
         self._rng = rng
         self.loaded: LoadedModel = reader.loaded
+        if not frozen and reader.loaded.offloaded:
+            raise FairfightError(
+                f"{reader.loaded.name} cannot be trained: weights of it lie outside the devices' memory, where "
+                f"model.device=map put them; give it more devices, or a model that fits."
+            )
         self.model: Any = reader.loaded.model if frozen else copy.deepcopy(reader.loaded.model)
         self.device = reader.loaded.device
 
@@ -67,7 +72,7 @@ class Trainee:
             joined = torch.cat([embedded[:, :after], learned, embedded[:, after:]], dim=1)
             states = self.model.base_model(inputs_embeds=joined, use_cache=False).last_hidden_state
             lengths = [n + len(prefix) for n in lengths]
-        return pick_last(states, lengths)
+        return pick_last(states, lengths).to(self.device)
 
     def train(
         self,
@@ -98,7 +103,11 @@ class Trainee:
         blocks: int,
         backward: int,
     ) -> None:
-        """Minimises `loss(rows)` over random batches of rows; `tokens` [n] are the rows' lengths."""
+        """Minimises `loss(rows)` over random batches of rows; `tokens` [n] are the rows' lengths.
+
+        A step that the device has no memory for is not halved, it fails: a loss may be a mean over tokens, or compare
+        rows, so that halves of a batch would train something else.
+        """
         trained = [p for p in parameters if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=course.lr, weight_decay=course.weight_decay)
         steps = course.epochs * -(-len(tokens) // course.batch)
@@ -128,8 +137,9 @@ class Trainee:
         start = time.perf_counter()
         with self._meter.door(), torch.inference_mode():
             ids = {i: [0] * n for i, n in enumerate(tokens)}
-            for rows in chunks(by_length(ids), _TOKENS, ids):
-                found.update(zip(rows, logits(rows).float().cpu().numpy(), strict=True))
+            for batch in chunks(by_length(ids), _TOKENS, ids):
+                for rows, values in halved(batch, lambda rows: logits(rows).float().cpu().numpy()):
+                    found.update(zip(rows, values, strict=True))
         self._meter.train(sum(tokens), blocks, 0, time.perf_counter() - start, 0)
         self._meter.check()
         return np.stack([found[i] for i in range(len(tokens))]).astype(float)

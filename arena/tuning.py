@@ -104,7 +104,11 @@ class Tuner(Trainee):
     def _head_on(self, places: tuple[torch.Tensor, ...]) -> Iterator[None]:
         """The head, the widest layer, sees the states at these (row, token) places alone, in one row."""
         head = self.model.get_output_embeddings()
-        hook = head.register_forward_pre_hook(lambda _, hidden: (hidden[0][places][None],))
+
+        def these(_: Any, hidden: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+            return (hidden[0][tuple(place.to(hidden[0].device) for place in places)][None],)
+
+        hook = head.register_forward_pre_hook(these)
         try:
             yield
         finally:
@@ -116,7 +120,11 @@ def _changed(changes: Mapping[torch.nn.Module, Change], batch: Batch) -> Iterato
     def hook(change: Change) -> Callable[..., Any]:
         def changed(_: Any, inputs: tuple[torch.Tensor, ...], output: Any) -> Any:
             whole = isinstance(output, torch.Tensor)
-            new = change(inputs[0] if inputs else output, output if whole else output[0], batch)
+            out, here = (
+                output if whole else output[0],
+                batch.ids.device,
+            )  # where what is tuned is; blocks may be elsewhere
+            new = change((inputs[0] if inputs else out).to(here), out.to(here), batch).to(out.device)
             return new if whole else (new, *output[1:])
 
         return changed

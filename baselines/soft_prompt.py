@@ -43,7 +43,7 @@ class SoftPrompt:
         start = torch.tensor([question[i % len(question)] for i in range(self.tokens)], device=self.trainee_.device)
         self.prefix_ = self.trainee_.model.get_input_embeddings()(start).detach().float().requires_grad_(True)
         words = [tokenizer(f" {word}", add_special_tokens=False)["input_ids"][:1] for word in brief.words]
-        self.unembedding_ = self.trainee_.model.get_output_embeddings().weight[[w[0] for w in words]].detach().float()
+        self.unembedding_ = self.trainee_.loaded.unembedding[[w[0] for w in words]].detach().float()
         lengths = self._read(train)
         self.trainee_.train(
             self._logits, lengths, train.truth, [self.prefix_], Course(self.lr, self.epochs, weight_decay=0.0),

@@ -62,7 +62,7 @@ class UpperHalf(Finetuned):
         tensors = [torch.from_numpy(s).to(self.trainee_.device, self.trainee_.model.dtype) for s in states]
         batch = torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
         final = self.trainee_.model.base_model(inputs_embeds=batch, use_cache=False).last_hidden_state
-        return pick_last(final, [len(s) for s in states])
+        return pick_last(final, [len(s) for s in states]).to(self.trainee_.device)
 
     def _check(self, lab: Lab) -> None:
         """The upper blocks must go on from the cached states as the whole model does; not every architecture

@@ -6,8 +6,9 @@ the package's own 100 held-out rows. Ours are our contenders through the track's
 on the same rows of the same split, with as many settings of each as theirs try. Timed is what follows the model:
 selection, fit and scoring of the test rows; for ours also reading from the cache, and trial 1's untuned answers. States
 and latents are read before. Their nearest neighbours run without joblib's workers, which would take longer to start
-than to search. Method by method the two take turns (A B A B); in brackets stand CPU seconds, which say more on a busy
-machine. The package lies in a folder of its own (benchmarks/peers.py).
+than to search. The limit of ours is its solvers alone: every call that it made of scikit-learn's is made again, on the
+arrays that were ready then. Method by method theirs, ours and the solvers take turns (A B C A B C); in brackets stand
+CPU seconds, which say more on a busy machine. The package lies in a folder of its own (benchmarks/peers.py).
 Run: OMP_NUM_THREADS=1 python -m benchmarks.sae_probes_pipeline
 """
 
@@ -17,10 +18,17 @@ import argparse
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from threadpoolctl import threadpool_limits
 
 from arena.cache import digest
 from arena.contract import Brief, Budget, Examples, Part, Site, latents
@@ -46,6 +54,8 @@ PATHS: dict[str, dict[str, list[Any]]] = {  # ours: as many, each around the mid
     "sae_probe": {"C": np.logspace(-2, 2, STEPS).tolist()},
 }
 TRIALS = {"boosted_trees": STEPS}
+SOLVERS = (LogisticRegression, KNeighborsClassifier, HistGradientBoostingClassifier, MLPClassifier)  # that ours calls
+CALLS = ("fit", "predict_proba", "decision_function")
 
 
 class Side(NamedTuple):
@@ -57,6 +67,14 @@ class Side(NamedTuple):
     @property
     def told(self) -> str:
         return f"{self.taken.clock:7.2f} s ({self.taken.cpu:6.2f}), AUROC {self.auroc:.4f}"
+
+
+class Turn(NamedTuple):
+    """What everybody did with one method on one set; `bare` are our solvers alone."""
+
+    ours: Side
+    theirs: Side
+    bare: Taken
 
 
 class Data(NamedTuple):
@@ -107,12 +125,48 @@ def contenders(frame: dict[str, Any]) -> dict[str, build.Contender]:
     return made
 
 
-def our_side(contender: build.Contender, data: Data, lab: Lab) -> Side:
-    """One of our contenders, selected, fitted and asked as in any cell."""
+def our_side(contender: build.Contender, data: Data, lab: Lab) -> tuple[Side, list[Callable[[], Any]]]:
+    """One of our contenders, selected, fitted and asked as in any cell; and what it asked of solvers."""
     part, trials = part_of(data), TRIALS.get(contender.name.split()[0], 1)
-    found, taken = timed(lambda: detect.run(contender, Budget("as theirs", trials), [part], "public", lab))
+    with overheard() as calls:
+        found, taken = timed(lambda: detect.run(contender, Budget("as theirs", trials), [part], "public", lab))
     assert isinstance(found.test, Answers)
-    return Side(taken, auroc(found.test.truth, found.test.score[0]))
+    return Side(taken, auroc(found.test.truth, found.test.score[0])), calls
+
+
+@contextmanager
+def overheard() -> Iterator[list[Callable[[], Any]]]:
+    """What is asked of solvers within, to be asked again; what a solver asks of itself is part of that."""
+    calls: list[Callable[[], Any]] = []
+    inside = False
+
+    def heard(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(solver: Any, *words: Any, **named: Any) -> Any:
+            nonlocal inside
+            if inside:
+                return original(solver, *words, **named)
+            calls.append(lambda: getattr(solver, name)(*words, **named))
+            inside = True
+            try:
+                return original(solver, *words, **named)
+            finally:
+                inside = False
+
+        return call
+
+    with ExitStack() as stack:
+        for solver in SOLVERS:
+            for name in CALLS:
+                if hasattr(solver, name):
+                    stack.enter_context(mock.patch.object(solver, name, heard(name, getattr(solver, name))))
+        yield calls
+
+
+def bare(calls: Sequence[Callable[[], Any]]) -> Taken:
+    """The same calls, and nothing else, on one thread as under the track."""
+    with threadpool_limits(1):
+        _, taken = timed(lambda: [call() for call in calls])
+    return taken
 
 
 def their_side(name: str, data: Data) -> Side:
@@ -158,15 +212,23 @@ def read(reader: Any, name: str, asked: int, dictionary: str) -> Data:
     return Data(name, prompts, labels[which], rows[:size], rows[size:], lab.activations(prompts, site), codes)
 
 
-def row(name: str, ours: Sequence[Side], theirs: Sequence[Side], goal: str = "-") -> Row:
-    """Seconds of both over all sets, their ratio, and mean AUROC of both."""
-    told, clocks, cpus = [], [], []
-    for side in (ours, theirs):
-        clocks.append(sum(one.taken.clock for one in side))
-        cpus.append(sum(one.taken.cpu for one in side))
-        told.append(f"{clocks[-1]:.1f} s ({cpus[-1]:.1f}), AUROC {np.mean([one.auroc for one in side]):.4f}")
-    ratio = f"{clocks[1] / clocks[0]:.1f} ({cpus[1] / cpus[0]:.1f})"
-    return Row(f"sae-probes: {name}", told[0], told[1], ratio, goal)
+def row(name: str, turns: Sequence[Turn], goal: str = "-") -> Row:
+    """Seconds of both over all sets, their ratio, mean AUROC of both, and how far ours is from its solvers alone."""
+    told = []
+    for sides in ([turn.ours for turn in turns], [turn.theirs for turn in turns]):
+        clock, cpu = total([side.taken for side in sides])
+        told.append(f"{clock:.1f} s ({cpu:.1f}), AUROC {np.mean([side.auroc for side in sides]):.4f}")
+    mine, other = total([turn.ours.taken for turn in turns]), total([turn.theirs.taken for turn in turns])
+    least = total([turn.bare for turn in turns])
+    ratio = f"{other.clock / mine.clock:.1f} ({other.cpu / mine.cpu:.1f})"
+    limit = f"the solvers alone: {least.clock:.1f} s ({least.cpu:.1f})"
+    distance = f"{mine.clock / least.clock:.1f} times ({mine.cpu / least.cpu:.1f})"
+    return Row(f"sae-probes: {name}", told[0], told[1], ratio, goal, limit, distance)
+
+
+def total(taken: Sequence[Taken]) -> Taken:
+    """The sum by both clocks, never 0, since others are divided by it."""
+    return Taken(*(max(sum(clock), 1e-9) for clock in zip(*taken, strict=True)))
 
 
 def main() -> None:
@@ -186,19 +248,20 @@ def main() -> None:
     made = run.make(frame)
     reader = column.load_reader(made.model, tuple(made.dictionaries.items()), None, frame["cache"]["max_gb"])
     mine = contenders(frame)
-    took: dict[str, tuple[list[Side], list[Side]]] = {name: ([], []) for name in mine}
+    took: dict[str, list[Turn]] = {name: [] for name in mine}
     for name in SETS[: chosen.sets]:
         data = read(reader, name, chosen.asked, "middle")
         print(f"{name}: {len(data.train)} rows to train on, {len(data.test)} test rows", flush=True)
         for method, contender in mine.items():
             lab = Lab(reader, Meter(reader.loaded.layers), seed=SEED)
-            theirs, ours = their_side(method, data), our_side(contender, data, lab)
-            took[method][0].append(ours)
-            took[method][1].append(theirs)
-            print(f"  {method:10} theirs {theirs.told}; ours {ours.told}", flush=True)
-    every = [[side for method in took.values() for side in method[which]] for which in (0, 1)]
-    whole = row(f"the pipeline, {chosen.sets} sets", every[0], every[1], f"{GOAL:g} at no lower AUROC")
-    report([*(row(method, *sides) for method, sides in took.items()), whole])
+            theirs, (ours, calls) = their_side(method, data), our_side(contender, data, lab)
+            turn = Turn(ours, theirs, bare(calls))
+            took[method].append(turn)
+            alone = f"its solvers alone {turn.bare.clock:.2f} s ({turn.bare.cpu:.2f})"
+            print(f"  {method:10} theirs {theirs.told}; ours {ours.told}; {alone}", flush=True)
+    every = [turn for turns in took.values() for turn in turns]
+    whole = row(f"the pipeline, {chosen.sets} sets", every, f"{GOAL:g} at no lower AUROC")
+    report([*(row(method, turns) for method, turns in took.items()), whole])
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from arena.activations import Reader
 from arena.cache import Cache
 from arena.contract import Site
+from arena.lab import Lab
 from arena.models import LoadedModel
 from benchmarks import __main__ as every
 from benchmarks import activations, growth, peers, rows, sae_probes_pipeline, sweep, tiny
@@ -23,6 +25,9 @@ from benchmarks.clock import Taken, ratio, timed
 from results.store import Store
 from runners import run
 from runners.compose import composed
+from tests.conftest import reviews
+
+PIPELINE = "[linear_probe,pca_logreg,knn,boosted_trees,mlp,sae_probe]"
 
 
 def test_a_table_holds_its_rows_and_lines_up() -> None:
@@ -120,8 +125,7 @@ def test_the_best_peer_alone_has_a_goal() -> None:
 
 
 def test_our_side_of_the_pipeline_tries_as_many_settings_at_one_site() -> None:
-    names = "[linear_probe,pca_logreg,knn,boosted_trees,mlp,sae_probe]"
-    made = sae_probes_pipeline.contenders(composed("run", ["task=sst2", f"contender={names}"]))
+    made = sae_probes_pipeline.contenders(composed("run", ["task=sst2", f"contender={PIPELINE}"]))
     assert list(made) == ["logreg", "pca", "knn", "xgboost", "mlp", "sae k=16", "sae k=128"]
     for theirs, one in made.items():
         assert not {"layer", "pooling", "dictionary"} & set(one.grid)
@@ -147,6 +151,44 @@ def test_a_part_of_the_pipeline_keeps_the_split_in_order() -> None:
     assert part.train.prompts == tuple(f"t{i}" for i in range(10)) and part.public.prompts == ("t10", "t11")
     assert part.folds[0].tolist() == [8, 9]  # the last fifth
     assert len(part.lockbox) == 0 and part.train.truth.tolist() == labels[:10].tolist()
+
+
+def test_our_solvers_are_asked_again_by_themselves(lab: Lab) -> None:
+    made = sae_probes_pipeline.contenders(composed("run", ["task=sst2", f"contender={PIPELINE}"]))
+    told = reviews(72)
+    labels = np.array([int(label == "good") for _, label in told])
+    rows = np.arange(len(told))
+    empty = np.zeros((len(told), 1))
+    data = sae_probes_pipeline.Data("x", [text for text, _ in told], labels, rows[:60], rows[60:], empty, empty)
+    before = {
+        (s, name): getattr(s, name, None) for s in sae_probes_pipeline.SOLVERS for name in ("fit", "predict_proba")
+    }
+    for method in ("logreg", "knn", "sae k=16"):
+        side, calls = sae_probes_pipeline.our_side(made[method], data, lab)
+        assert side.auroc > 0.5
+        again = [call() for call in calls]
+        fits = [found for found in again if hasattr(found, "fit")]
+        # Every setting once, the chosen one on all rows, and the first where it is another.
+        assert sae_probes_pipeline.STEPS + 1 <= len(fits) <= sae_probes_pipeline.STEPS + 2
+        asked = [found for found in again if isinstance(found, np.ndarray)]
+        assert len(fits) < len(asked) and len(fits) + len(asked) == len(calls)
+        said = [found if found.ndim == 1 else found[:, 1] for found in asked if len(found) == 12]  # of the test rows
+        assert any(roc_auc_score(labels[60:], one) == pytest.approx(side.auroc) for one in said)
+    assert before == {(s, name): getattr(s, name, None) for s, name in before}
+    counted: list[int] = []
+    assert sae_probes_pipeline.bare([lambda: counted.append(1)] * 3).clock > 0 and len(counted) == 3
+
+
+def test_the_pipeline_s_rows_name_their_limit_and_how_far_it_is() -> None:
+    def turn(ours: float, theirs: float, bare: float) -> sae_probes_pipeline.Turn:
+        sides = (sae_probes_pipeline.Side(Taken(x, 2 * x), 0.75) for x in (ours, theirs))
+        return sae_probes_pipeline.Turn(*sides, Taken(bare, bare))
+
+    found = sae_probes_pipeline.row("logreg", [turn(1, 5, 0.5), turn(3, 7, 1.5)], "5")
+    assert found == rows.Row(
+        "sae-probes: logreg", "4.0 s (8.0), AUROC 0.7500", "12.0 s (24.0), AUROC 0.7500", "3.0 (3.0)", "5",
+        "the solvers alone: 2.0 s (2.0)", "2.0 times (4.0)",
+    )  # fmt: skip
 
 
 def test_a_sweep_is_as_many_cells_as_asked(tmp_path: Path) -> None:

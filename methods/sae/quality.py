@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena.activations import Reader, batches, pad, token_bar
+from arena.activations import Reader, batches, in_halves, pad, token_bar
 from arena.contract import FairfightError
 from arena.dictionary import CHUNK_BYTES, Dictionary
 
@@ -113,9 +113,13 @@ def recovered(
     put = np.zeros(dictionary.d_in) if ablation == "zero" or mean is None else mean
     device = reader.loaded.device
     with token_bar(found, f"predicting with {reader.loaded.name}") as bar:
-        for batch in batches(chosen, "cpu"):  # of few tokens: each has a row of the vocabulary
+
+        def compare(batch: list[int]) -> None:
             _compare(dictionary, reader, [chosen[i] for i in batch], limit, torch.from_numpy(put).to(device), sums)
             bar.update(sum(len(chosen[i]) - 2 for i in batch))
+
+        for batch in batches(chosen, "cpu"):  # of few tokens: each has a row of the vocabulary
+            in_halves(batch, compare)
     n = max(sums.tokens, 1)
     clean, (ce, ce_ablated), (kl, kl_ablated) = sums.clean / n, (v / n for v in sums.ce), (v / n for v in sums.kl)
     return {
@@ -140,21 +144,21 @@ def _compare(
     ends = torch.tensor(lengths, device=batch.device)[:, None]
     states: list[torch.Tensor] = []
     clean = _logits(reader, dictionary.layer, batch, states.append)
-    x = states[0].float()
+    x = states[0].to(batch.device).float()
     edited = (place > 0) & (place < ends) & (x.norm(dim=-1) <= limit)  # [rows, longest]
     asked = (place > 0) & (place < ends - 1)
     target = batch.roll(-1, dims=1)[asked]
     expected = clean[asked].float().log_softmax(-1)
-    sums.tokens += len(target)
-    sums.clean += _ce(expected, target)
     ce, kl = [], []
     for new in (dictionary.reconstruct(x[edited]), put.to(x.dtype)):
         patched = x.clone()
         patched[edited] = new.to(x)
-        said = _logits(reader, dictionary.layer, batch, lambda old, patched=patched: patched.to(old.dtype))
+        said = _logits(reader, dictionary.layer, batch, lambda old, patched=patched: patched.to(old))
         said = said[asked].float().log_softmax(-1)
         ce.append(_ce(said, target))
         kl.append(float((expected.exp() * (expected - said)).sum(-1).double().sum()))
+    sums.tokens += len(target)  # all at the end: a batch without memory is tried again in halves
+    sums.clean += _ce(expected, target)
     sums.ce = (sums.ce[0] + ce[0], sums.ce[1] + ce[1])
     sums.kl = (sums.kl[0] + kl[0], sums.kl[1] + kl[1])
 

@@ -107,7 +107,16 @@ def test_launchers_compose_with_their_limits(name: str) -> None:
         assert found.max_num_timeout > 0 and found.mem_gb > 0 and found.timeout_min > 0 and found.signal_delay_s > 60
         assert found._target_.endswith("SlurmLauncher")
     else:
-        assert found.n_jobs == 2
+        assert found.n_jobs == 2 and found.batch_size == "1"  # one column at a time, as joblib gets it
+        assert found.timeout is None  # which would end the sweep, not the column
+
+
+@pytest.mark.parametrize("name", options("launcher"))
+def test_every_launcher_says_what_holds_its_jobs(name: str) -> None:
+    """Memory, time, GPUs and another start: a setting, or in words what stands for one."""
+    text = (ROOT / "conf" / "launcher" / f"{name}.yaml").read_text()
+    for words in (("mem_gb", "memory:"), ("timeout_min", "budget.seconds"), ("gpu",), ("queue", "max_retries")):
+        assert any(word in text.lower() for word in words), words
 
 
 def test_records_are_the_same_on_a_ray_cluster(base: list[str], tmp_path: Path) -> None:
