@@ -77,7 +77,7 @@ def task(config: Mapping[str, Any], trusted: list[str], model: Mapping[str, Any]
 
 
 def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mapping[str, Any] | None) -> Task:
-    target, params = _target(where, node, trusted)
+    target, params = _target(where, node, trusted, "split")
     if getattr(target, "asks_model", False):
         params["model"] = model
     check_parameters(where, target, params)
@@ -117,9 +117,10 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track
 
 def tracks(node: Mapping[str, Any]) -> list[str]:
     """The tracks that a contender of ours can fight in; of a wrapper, those of what it wraps too."""
-    target, params = _target("contender", node, [])
+    target, params = _target("contender", node, [], "fit")
     of = params.get("of")
-    inner = None if of is None else _target("contender", raw("contender", of) if isinstance(of, str) else of, [])[0]
+    wrapped = raw("contender", of) if isinstance(of, str) else of
+    inner = None if of is None else _target("contender", wrapped, [], "fit")[0]
     return [track for track in DOES if _able(target, inner, track)]
 
 
@@ -159,7 +160,7 @@ def _contender(
     track: str,
 ) -> Contender:
     """A contender; what a wrapper names as `of` is that one of the same run (`beside`), else the YAML's."""
-    target, params = _target(where, node, trusted)
+    target, params = _target(where, node, trusted, "fit")
     name = params.pop("name", label)
     grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
     learned = {k: v for k, v in {**params, **grid, **path}.items() if k != STRENGTH or not hasattr(target, "steer")}
@@ -304,12 +305,16 @@ def cell(
     )
 
 
-def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[type, dict[str, Any]]:
-    """The class that a node's _target_ names, from trusted packages only, and the node's other keys."""
+def _target(where: str, node: Mapping[str, Any], trusted: list[str], does: str) -> tuple[type, dict[str, Any]]:
+    """The class that a node's _target_ names, from trusted packages only, and the node's other keys; `does` is a method
+    that tells the kind that is wanted.
+
+    Where it was defined counts, not where it is named: a module's name space holds all that it imports.
+    """
     params = {k: v for k, v in node.items() if k != "_target_"}
     path = str(node.get("_target_", ""))
     module, _, name = path.rpartition(".")
-    if not module or module.split(".")[0] not in (*OUR_PACKAGES, *trusted):
+    if not _is_trusted(module, trusted):
         raise FairfightError(
             f"{where}._target_={path!r} is not in a trusted package ({', '.join((*OUR_PACKAGES, *trusted))}); "
             f"add its package with trusted=[...] if you trust it."
@@ -318,7 +323,17 @@ def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[ty
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise FairfightError(f"{where}._target_={path!r} cannot be imported: {error}.") from error
+    kind = where.partition(".")[0]
+    if not inspect.isclass(found) or not _is_trusted(found.__module__, trusted) or not hasattr(found, does):
+        raise FairfightError(
+            f"{where}._target_={path!r} is no class of a {kind}; name one that has {does}() and is defined in a "
+            f"trusted package ({', '.join((*OUR_PACKAGES, *trusted))})."
+        )
     return found, params
+
+
+def _is_trusted(module: str, trusted: list[str]) -> bool:
+    return bool(module) and module.split(".")[0] in (*OUR_PACKAGES, *trusted)
 
 
 def construct(where: str, target: Callable[..., T], params: Mapping[str, Any]) -> T:
