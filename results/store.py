@@ -21,7 +21,9 @@ from results import pack
 from results.record import Record, Status
 from results.soundness import Inspector, fault, is_key
 
-LARGEST = 2**26  # bytes of a record's file: the largest published one has 5 million; parsing takes up to 32 times as many
+LARGEST = (
+    2**26
+)  # bytes of a record's file: the largest published one has 5 million; parsing takes up to 32 times as many
 STALE_SECONDS = 3600.0  # from which a partial file's writer is taken for dead
 PARTIAL = ".partial-"
 ASIDE = ".unreadable"
