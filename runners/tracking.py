@@ -39,8 +39,9 @@ def export(store: Store, keys: Sequence[str], group: str, mode: str, project: st
             send(record, group, mode, project, store.root)
         except Exception as error:  # tracking is a copy: whatever happens to it, the records stand
             LOG.warning(
-                "W&B took no copy of %s (%s); its record is safe in %s and the next run tries again.",
-                key[:12], blotted(first_line(error)), store.root,
+                "W&B took no copy of %s (%s); check the key (`wandb login`) and the connection. Its record is safe in "
+                "%s and the next run tries again.",
+                key[:12], blotted(f"{type(error).__name__}: {first_line(error)}"), store.root,
             )  # fmt: skip
             return sent
         mark.parent.mkdir(parents=True, exist_ok=True)
