@@ -46,7 +46,7 @@ class Reader:
         self.cache = cache
         self.dictionaries = dictionaries or Dictionaries({})
         self._ids: dict[tuple[Text, bool], list[int]] = {}
-        self.cuts: dict[tuple[int, bool], dict[str, str | None]] = {}  # what `lab.cut` left of texts
+        self.cuts: dict[tuple[int, bool], dict[str, str | None]] = {}  # what `cutting.cut` left of texts
         self._shelves: dict[str, Shelf] = {}
         self._others: dict[str, Reader] = {}
         self.encoding = 0.0  # seconds that dictionaries have taken so far

@@ -168,7 +168,8 @@ class Regime:
 
 @dataclass(unsafe_hash=True)  # OmegaConf takes a frozen one for a read-only node
 class Budget:
-    """What a contender may spend: hyperparameter trials, LM tokens and seconds by the clock (None: no limit).
+    """What a contender may spend: hyperparameter trials, LM tokens (an endpoint's too) and seconds by the clock (None:
+    no limit).
 
     select_folds: on how many of the shared folds a trial is scored (None: all); the chosen trial then answers
     the others too. For contenders whose every fit is a finetuning.

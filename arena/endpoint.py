@@ -29,6 +29,7 @@ PATIENCE = 120.0  # seconds of waits in all for one question's answer
 TOLD = 10.0  # seconds of a wait that is told
 RATING_TOKENS = 200  # of an answer that ends on a rating
 TOP = 20  # alternatives asked for at the first token
+Heard = Callable[[str, int], None]  # of an answer: its prompt, its tokens
 NAME_BYTES = 100  # of a model's name, as the endpoint tells it
 PER_SHARD = 50  # answers written together: what a kill or a power cut may lose; a fault or Ctrl-C loses none
 
@@ -57,21 +58,25 @@ class Asked:
     models: tuple[str, ...]
 
 
-def ask(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequence[str]) -> Asked:
-    """How likely each word is as the answer to each prompt.
+def ask(
+    endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], words: Sequence[str], heard: Heard | None = None
+) -> Asked:
+    """How likely each word is as the answer to each prompt; `heard` is told of each answer that came.
 
     The log-probability of the first token that begins the word (below the least likely alternative where none
     does), if the endpoint gives log-probabilities; else 1 for the word that the answer names first and 0 for
     the others.
     """
     how = {"max_tokens": 5, "logprobs": True, "top_logprobs": TOP}
-    return _asked(endpoint, shelf, digest(*words), prompts, how, lambda reply: _likely(reply, words))
+    return _asked(endpoint, shelf, digest(*words), prompts, how, lambda reply: _likely(reply, words), heard)
 
 
-def ratings(endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], highest: int) -> Asked:
+def ratings(
+    endpoint: Endpoint, shelf: Shelf, prompts: Sequence[str], highest: int, heard: Heard | None = None
+) -> Asked:
     """The rating [n, 1] from 0 to `highest` that each answer ends on, as in `Rating: [[1]]`; -1 where it gives none."""
-    how = {"max_tokens": RATING_TOKENS}
-    return _asked(endpoint, shelf, f"rating to {highest}", prompts, how, lambda reply: [_rating(reply, highest)])
+    how, column = {"max_tokens": RATING_TOKENS}, f"rating to {highest}"
+    return _asked(endpoint, shelf, column, prompts, how, lambda reply: [_rating(reply, highest)], heard)
 
 
 def _asked(
@@ -81,6 +86,7 @@ def _asked(
     prompts: Sequence[str],
     how: Mapping[str, Any],
     read: Callable[[Mapping[str, Any]], list[float]],
+    heard: Heard | None,
 ) -> Asked:
     """The scores that `read` finds in each reply, through the cache; the tokens spent are the column's last."""
     rows = [digest(prompt) for prompt in prompts]
@@ -97,6 +103,8 @@ def _asked(
                 names[row] = _padded(reply.get("model"))
                 answers[row] = np.array([*read(reply), tokens], dtype=np.float32)
                 took = time.perf_counter() - begin
+                if heard:
+                    heard(prompt, int(tokens))
         finally:  # what came is paid for, whatever ends this: a fault, an interrupt, a budget that is over
             if answers:
                 spent = sum(max(float(a[-1]), 1.0) for a in answers.values())  # no tokens counted: one a question

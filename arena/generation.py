@@ -9,7 +9,7 @@ its seed, so that what comes out depends on neither the batch nor its neighbours
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,14 +62,23 @@ class Ask:
         return not edited and not self.guided
 
 
+Done = Callable[[Sequence[Ask], Sequence[Sequence[int]]], None]  # of a batch: its asks, their new tokens
+
+
 @torch.inference_mode()
 def generate(
-    loaded: LoadedModel, asks: Sequence[Ask], most: int, *, least: int = 0, temperature: float = 0.0
+    loaded: LoadedModel,
+    asks: Sequence[Ask],
+    most: int,
+    *,
+    least: int = 0,
+    temperature: float = 0.0,
+    done: Done | None = None,
 ) -> list[list[int]]:
     """Up to `most` new token ids for each ask, without the end-of-text token that ended it.
 
     At temperature 0 the likeliest token is taken, else one is drawn from softmax(logits / temperature). Before
-    `least` tokens a row cannot end.
+    `least` tokens a row cannot end. `done` is told of each batch that has ended.
     """
     if most < 1 or not temperature >= 0:
         raise FairfightError(
@@ -88,6 +97,8 @@ def generate(
             new = _Batch(loaded, [asks[i] for i in batch], most, least, temperature).run()
             found.update(zip(batch, new, strict=True))
             bar.update(sum(passed(asks[i], most) for i in batch))
+            if done:
+                done([asks[i] for i in batch], new)
 
         for batch in _batches(asks, most, loaded.device):
             in_halves(batch, say)
@@ -150,7 +161,13 @@ def guided(plain: torch.Tensor, asked: torch.Tensor, pull: torch.Tensor) -> torc
 
 
 def remembered(
-    reader: Reader, asks: Sequence[Ask], most: int, *, least: int = 0, temperature: float = 0.0
+    reader: Reader,
+    asks: Sequence[Ask],
+    most: int,
+    *,
+    least: int = 0,
+    temperature: float = 0.0,
+    done: Done | None = None,
 ) -> tuple[list[list[int]], float]:
     """`generate` for asks without edits, through the cache; and the seconds per token and block that they took."""
     shelf = reader.shelf("answers of the model", chat=True)
@@ -160,7 +177,7 @@ def remembered(
     missing = {row: ask for row, ask in zip(rows, asks, strict=True) if row not in found}
     if missing:
         start = time.perf_counter()
-        new = generate(reader.loaded, list(missing.values()), most, least=least, temperature=temperature)
+        new = generate(reader.loaded, list(missing.values()), most, least=least, temperature=temperature, done=done)
         tokens = sum(passed(ask, len(ids)) for ask, ids in zip(missing.values(), new, strict=True))
         cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
         fresh = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -13,18 +13,21 @@ from scipy.sparse import csr_array
 
 from arena.cache import content_of, digest
 from arena.contract import Dialogue, Intervention, Pooling, Site, Text, latents
+from arena.cutting import cut
 from arena.meter import Meter
 
 if TYPE_CHECKING:
     from arena.activations import Reader
     from arena.cache import Shelf
     from arena.dictionary import Dictionary
-    from arena.endpoint import Asked, Endpoint
+    from arena.endpoint import Asked, Endpoint, Heard
+    from arena.generation import Ask
     from arena.interventions import Edit
     from arena.judging import Judge
     from arena.training import Trainee
     from arena.tuning import Tuner
 
+__all__ = ["Lab", "cut"]
 T = TypeVar("T")
 REMEMBERED = 40  # what `once` keeps: the folds of one path (36 pairs of 12 labels) and some
 
@@ -93,26 +96,38 @@ class Lab:
         from arena.endpoint import ask
 
         return self._at_endpoint(
-            url, model, key, prompts, lambda where, shelf: ask(where, shelf, prompts, words)
+            url, model, key, prompts, lambda where, shelf, heard: ask(where, shelf, prompts, words, heard)
         ).scores
 
     def rate_at_endpoint(self, url: str, model: str, key: str, prompts: Sequence[str], highest: int) -> Asked:
         """The rating, 0 to `highest`, that an endpoint's answer to each prompt ends on; see `arena.endpoint`."""
         from arena.endpoint import ratings
 
-        return self._at_endpoint(url, model, key, prompts, lambda where, shelf: ratings(where, shelf, prompts, highest))
+        return self._at_endpoint(
+            url, model, key, prompts, lambda where, shelf, heard: ratings(where, shelf, prompts, highest, heard)
+        )
 
     def _at_endpoint(
-        self, url: str, model: str, key: str, prompts: Sequence[str], ask: Callable[[Endpoint, Shelf], Asked]
+        self, url: str, model: str, key: str, prompts: Sequence[str], ask: Callable[[Endpoint, Shelf, Heard], Asked]
     ) -> Asked:
         from arena.endpoint import Endpoint
 
         endpoint = Endpoint(url, model, key)
+        told: dict[str, int] = {}
+
+        def heard(prompt: str, tokens: int) -> None:
+            told[f"endpoint:{digest(prompt)}"] = tokens
+            self.meter.check(asked=told)
+
         with self.meter.door():
             shelf = self._reader.named_shelf(f"endpoint {url} {model}", endpoint.preimage())
-            asked = ask(endpoint, shelf)
-            for prompt, tokens in zip(prompts, asked.tokens, strict=True):
-                self.meter.ask(f"endpoint:{digest(prompt)}", int(tokens), shelf.rate("cpu"))
+            try:
+                asked = ask(endpoint, shelf, heard)
+                told = {f"endpoint:{digest(p)}": int(n) for p, n in zip(prompts, asked.tokens, strict=True)}
+            finally:  # what came is paid for, whatever ends this
+                for piece, tokens in told.items():
+                    self.meter.ask(piece, tokens, shelf.rate("cpu"))
+        self.meter.check()
         return asked
 
     @property
@@ -174,18 +189,19 @@ class Lab:
         from arena.logprobs import continuation_ids, heads, logprobs, shared_prefix
 
         with self.meter.door():
-            values = logprobs(self._reader, prompts, continuations, chat)
             prefix = shared_prefix(self._reader, prompts, chat)
             asked = heads(continuation_ids(self._reader, continuations, chat))
-            rate = self._reader.shelf("logprobs", chat).rate(self._reader.loaded.device)
+            work = {}
             if prefix:
                 shared = self._reader.ids(prompts[0], chat)[:prefix]
-                self._charge(f"{self._who}prefix:{digest(*map(str, shared))}", prefix, self.layers, rate)
+                work[f"prefix:{digest(*map(str, shared))}"] = prefix
             words = digest(*continuations)
             for prompt in dict.fromkeys(prompts):
                 own = len(self._reader.ids(prompt, chat)) - prefix
-                tokens = sum(own + len(head) for head in asked)
-                self._charge(f"{self._who}logprobs:{chat}:{words}:{digest(prompt)}", tokens, self.layers, rate)
+                work[f"logprobs:{chat}:{words}:{digest(prompt)}"] = sum(own + len(head) for head in asked)
+            self._afford(work, self.layers)
+            values = logprobs(self._reader, prompts, continuations, chat)
+            self._settle(work, self.layers, self._rate("logprobs", chat))
         self.meter.check()
         return values
 
@@ -194,11 +210,10 @@ class Lab:
         from arena.logprobs import likelihood
 
         with self.meter.door():
+            work = {f"likelihood:{content_of(one)}": len(self._reader.ids(one)) for one in dict.fromkeys(said)}
+            self._afford(work, self.layers)
             values = likelihood(self._reader, said)
-            rate = self._reader.shelf("likelihood", chat=True).rate(self._reader.loaded.device)
-            for one in dict.fromkeys(said):
-                tokens = len(self._reader.ids(one))
-                self._charge(f"{self._who}likelihood:{content_of(one)}", tokens, self.layers, rate)
+            self._settle(work, self.layers, self._rate("likelihood", chat=True))
         self.meter.check()
         return values
 
@@ -208,11 +223,10 @@ class Lab:
         from arena.logprobs import certainty
 
         with self.meter.door():
+            work = {f"read:False:{digest(prompt)}": len(self._reader.ids(prompt)) for prompt in dict.fromkeys(prompts)}
+            self._afford(work, self.layers)
             values = certainty(self._reader, prompts)
-            rate = self._reader.shelf("certainty", chat=False).rate(self._reader.loaded.device)
-            for prompt in dict.fromkeys(prompts):
-                tokens = len(self._reader.ids(prompt))
-                self._charge(f"{self._who}read:False:{digest(prompt)}", tokens, self.layers, rate)
+            self._settle(work, self.layers, self._rate("certainty"))
         self.meter.check()
         return values
 
@@ -222,16 +236,17 @@ class Lab:
         from arena.logprobs import shared_prefix
 
         with self.meter.door():
-            values = answered_states(self._reader, prompts, answers, layer)
             prefix = shared_prefix(self._reader, prompts, chat=False)
             tail = answer_tokens(self._reader, answers) - prefix
-            rate = self._reader.shelf("answers", chat=False).rate(self._reader.loaded.device)
+            work = {}
             if prefix:
                 shared = self._reader.ids(prompts[0])[:prefix]
-                self._charge(f"{self._who}answers prefix:{digest(*map(str, shared))}", prefix, layer + 1, rate)
+                work[f"answers prefix:{digest(*map(str, shared))}"] = prefix
             for prompt in dict.fromkeys(prompts):
-                tokens = len(self._reader.ids(prompt)) + tail
-                self._charge(f"{self._who}answers:{digest(prompt, *answers)}", tokens, layer + 1, rate)
+                work[f"answers:{digest(prompt, *answers)}"] = len(self._reader.ids(prompt)) + tail
+            self._afford(work, layer + 1)
+            values = answered_states(self._reader, prompts, answers, layer)
+            self._settle(work, layer + 1, self._rate("answers"))
         self.meter.check()
         return values
 
@@ -250,33 +265,59 @@ class Lab:
         `seeds` number the draws at a temperature (default: 0 for all). Answers under edits are work of their own,
         charged at the pace of their batch; the others are cached, and charged once each.
         """
-        from arena.generation import ask_under, by_weights, generate, passed, remembered
-        from arena.models import reweighted
+        from arena.generation import ask_under, passed, remembered
 
         how: Any = {"least": least, "temperature": temperature}
+        ahead: dict[str, tuple[int, float]] = {}
+
+        def piece(ask: Ask) -> str:
+            told = digest(*map(str, ask.ids)), most, ask.seed if temperature else 0
+            return f"{self._who}say:{told}:{how}"
+
+        def done(some: Sequence[Ask], tokens: Sequence[Sequence[int]]) -> None:
+            for ask, each in zip(some, tokens, strict=True):
+                ahead[piece(ask)] = passed(ask, len(each)), self.layers * self._share
+            self.meter.check(ahead)
+
         with self.meter.door():
             reader = self._reader
             each = zip(prompts, interventions, seeds or [0] * len(prompts), strict=True)
             asks = [ask_under(reader, prompt, intervention, seed) for prompt, intervention, seed in each]
             edited = [k for k, ask in enumerate(asks) if not ask.plain or interventions[k].weights is not None]
             plain = [k for k in range(len(asks)) if k not in set(edited)]
-            start = time.perf_counter()
-            new: dict[int, list[int]] = {}
-            for weights, rows in by_weights(interventions, edited):
-                with reweighted(reader.loaded, weights):
-                    new |= dict(zip(rows, generate(reader.loaded, [asks[k] for k in rows], most, **how), strict=True))
-            seconds = time.perf_counter() - start
-            kept, rate = remembered(reader, [asks[k] for k in plain], most, **how)
+            new = self._under_edits(asks, interventions, edited, most, how)
+            kept, rate = remembered(reader, [asks[k] for k in plain], most, **how, done=done)
             new |= dict(zip(plain, kept, strict=True))
-            done = {k: passed(asks[k], len(tokens)) for k, tokens in new.items()}
-            if edited:
-                self.meter.train(sum(done[k] for k in edited), self.layers, 0, seconds, 0)
             for k in plain:
-                told = digest(*map(str, asks[k].ids)), most, asks[k].seed if temperature else 0
-                self._charge(f"{self._who}say:{told}:{how}", done[k], self.layers, rate)
+                self._charge(piece(asks[k]), passed(asks[k], len(new[k])), self.layers, rate)
         self.meter.check()
         decode = reader.loaded.tokenizer.decode
         return [str(decode(new[k], skip_special_tokens=True)) for k in range(len(asks))]
+
+    def _under_edits(
+        self, asks: Sequence[Ask], interventions: Sequence[Intervention], rows: Sequence[int], most: int, how: Any
+    ) -> dict[int, list[int]]:
+        """New tokens of some rows, whose work is their own; what passed for them is charged, whatever ends this."""
+        from arena.generation import by_weights, generate, passed
+        from arena.models import reweighted
+
+        loaded, passing, start = self._reader.loaded, 0, time.perf_counter()
+
+        def done(some: Sequence[Ask], tokens: Sequence[Sequence[int]]) -> None:
+            nonlocal passing
+            passing += sum(passed(ask, len(each)) for ask, each in zip(some, tokens, strict=True))
+            self.meter.check({"this pass": (passing, self.layers)})
+
+        new: dict[int, list[int]] = {}
+        try:
+            for weights, some in by_weights(interventions, rows):
+                with reweighted(loaded, weights):
+                    said = generate(loaded, [asks[k] for k in some], most, **how, done=done)
+                new |= dict(zip(some, said, strict=True))
+        finally:
+            if passing:
+                self.meter.train(passing, self.layers, 0, time.perf_counter() - start, 0)
+        return new
 
     def damage(self, interventions: Sequence[Intervention]) -> np.ndarray:
         """Mean divergence of answers to neutral instructions under each intervention, [n] in nats; `arena.damage`."""
@@ -399,47 +440,30 @@ class Lab:
             tokens = 1 if site.pooling == "last" else whole
             self._charge(f"{self._who}{what}:{content_of(prompt)}", tokens, share, rate)
 
+    def _rate(self, kind: str, chat: bool = False) -> float:
+        """Measured seconds per token and block of one kind of reading."""
+        return self._reader.shelf(kind, chat).rate(self._reader.loaded.device)
+
     def _charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         self.meter.charge(piece, tokens, blocks * self._share, rate / self._share)
 
+    def _afford(self, work: Mapping[str, int], blocks: float) -> None:
+        """Raises where what pieces of work take, in tokens, would pass the budget: it is not begun then."""
+        self.meter.check({self._who + piece: (tokens, blocks * self._share) for piece, tokens in work.items()})
+
+    def _settle(self, work: Mapping[str, int], blocks: float, rate: float) -> None:
+        for piece, tokens in work.items():
+            self._charge(self._who + piece, tokens, blocks, rate)
+
     def _get(self, prompts: Sequence[Text], site: Site) -> list[np.ndarray]:
         with self.meter.door():
-            values = self._reader.get(prompts, site)
-            rate = self._reader.rate(site)
             blocks = self._reader.place(site).layer + 1
-            for prompt in dict.fromkeys(prompts):
-                tokens = len(self._reader.ids(prompt, site.chat))
-                self._charge(f"{self._who}read:{site.chat}:{content_of(prompt)}", tokens, blocks, rate)
+            work = {
+                f"read:{site.chat}:{content_of(prompt)}": len(self._reader.ids(prompt, site.chat))
+                for prompt in dict.fromkeys(prompts)
+            }
+            self._afford(work, blocks)
+            values = self._reader.get(prompts, site)
+            self._settle(work, blocks, self._reader.rate(site))
         self.meter.check()
         return values
-
-
-def cut(reader: Reader, texts: Sequence[str], max_tokens: int, left: bool = True) -> tuple[list[str], int]:
-    """Texts shortened to `max_tokens` tokens, and how many were; all contenders see these.
-
-    Prompts lose what is on the left, responses what is on the right.
-    """
-    known = reader.cuts.setdefault((max_tokens, left), {})  # seeds share most of their texts
-    new = [text for text in dict.fromkeys(texts) if text not in known]
-    known |= zip(new, _shortened(reader, new, max_tokens, left), strict=True)
-    found = [known[text] for text in texts]
-    return [text if short is None else short for text, short in zip(texts, found, strict=True)], sum(
-        short is not None for short in found
-    )
-
-
-def _shortened(reader: Reader, texts: list[str], max_tokens: int, left: bool) -> Iterator[str | None]:
-    """For each text what is left of it; None where all is."""
-    if not texts:
-        return
-    tokenizer = reader.loaded.tokenizer
-    told = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast)
-    for i, (text, ids) in enumerate(zip(texts, told["input_ids"], strict=True)):
-        if len(ids) <= max_tokens:
-            yield None
-        elif not tokenizer.is_fast:
-            yield str(tokenizer.decode(ids[-max_tokens:] if left else ids[:max_tokens]))
-        elif left:
-            yield text[told["offset_mapping"][i][-max_tokens][0] :]
-        else:
-            yield text[: told["offset_mapping"][i][max_tokens - 1][1]]

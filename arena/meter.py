@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,6 +38,13 @@ class Ledger:
     def charge(self, piece: str, tokens: int, blocks: float, rate: float) -> None:
         if piece not in self.work or self.work[piece][0] * self.work[piece][1] < tokens * blocks:
             self.work[piece] = (tokens, blocks, tokens * blocks * rate)
+
+    def bill(self, layers: int, work: Mapping[str, tuple[int, float]], asked: Mapping[str, int]) -> tuple[float, int]:
+        """LM tokens and an endpoint's (one a question where it counts none), with pieces that are not charged yet."""
+        mine = {piece: tokens * blocks for piece, (tokens, blocks, _) in self.work.items()}
+        mine |= {piece: max(tokens * blocks, mine.get(piece, 0.0)) for piece, (tokens, blocks) in work.items()}
+        theirs = {**asked, **{piece: tokens for piece, (tokens, _) in self.asked.items()}}
+        return round(sum(mine.values()) / layers, 1), sum(max(tokens, 1) for tokens in theirs.values())
 
     def summary(self, layers: int) -> dict[str, float]:
         """lm_tokens counts a token that passed all `layers` blocks as one, half of them as a half; backward
@@ -140,8 +147,14 @@ class Meter:
             signal.setitimer(signal.ITIMER_REAL, max(left - spent, _LATE) if left else 0.0, interval)
             signal.signal(signal.SIGALRM, before)
 
-    def check(self) -> None:
-        """Raises `OverBudgetError` once the total passes the budget, or the clock does."""
+    def check(
+        self, work: Mapping[str, tuple[int, float]] | None = None, asked: Mapping[str, int] | None = None
+    ) -> None:
+        """Raises `OverBudgetError` once the total passes the budget, or the clock does.
+
+        An endpoint's tokens count like the model's. `work` (tokens, blocks) and `asked` (tokens) are pieces that are
+        about to be charged: what would pass the budget need not be done to its end.
+        """
         if self.max_seconds is not None and time.perf_counter() - self._start > self.max_seconds:
             raise OverBudgetError(
                 f"It ran for longer than the {self.max_seconds:g} s of budget.seconds; raise that, or give it fewer "
@@ -149,10 +162,13 @@ class Meter:
             )
         if self.max_lm_tokens is None:
             return
-        spent = self.ledgers[TOTAL].summary(self.layers)["lm_tokens"]
-        if spent > self.max_lm_tokens:
+        total = self.ledgers[TOTAL]
+        ahead = (work or {}, asked or {}) if total in self._open else ({}, {})  # else nobody is charged for them
+        own, theirs = total.bill(self.layers, *ahead)
+        if own + theirs > self.max_lm_tokens:
+            which = f", {theirs} of them an endpoint's," if theirs else ""
             raise OverBudgetError(
-                f"It spent {spent:.0f} LM tokens and the budget allows {self.max_lm_tokens}; "
+                f"It takes {own + theirs:.0f} LM tokens{which} and the budget allows {self.max_lm_tokens}; "
                 f"raise budget.lm_tokens or give it fewer trials."
             )
 

@@ -21,7 +21,9 @@ from results import pack
 from results.record import Record, Status
 from results.soundness import Inspector, fault, is_key
 
-LARGEST = 2**28  # bytes of a record's file; one that is parsed takes ten times as many
+LARGEST = (
+    2**26
+)  # bytes of a record's file: the largest published one has 5 million; parsing takes up to 32 times as many
 STALE_SECONDS = 3600.0  # from which a partial file's writer is taken for dead
 PARTIAL = ".partial-"
 ASIDE = ".unreadable"
@@ -102,11 +104,17 @@ class Store:
         return target
 
     def _written(self, record: Record) -> Path:
+        text = record.to_json()
+        if len(text) > LARGEST:
+            raise StoreError(
+                f"A record of {len(text) / 2**20:,.0f} MiB is not kept, since none of more than {LARGEST / 2**20:,.0f} "
+                f"is read; give the task fewer parts or test rows."
+            )
         handle, name = tempfile.mkstemp(prefix=PARTIAL, dir=self.folder)
         partial = Path(name)
         try:
             with os.fdopen(handle, "w") as file:
-                file.write(record.to_json())
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError:  # a full disk has no room for what came of it

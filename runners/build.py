@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +13,7 @@ from arena.contract import Budget, ContenderMeta, FairfightError, Regime, Task, 
 from arena.dictionaries import Dictionaries
 from arena.models import ModelIdentity
 from results.record import Cell
+from runners import credentials
 from runners.compose import options, plain, raw
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 OUR_PACKAGES = ("tasks", "methods", "baselines")
 HALVES = ("public", "lockbox")
-_SECRET = re.compile(r"^(sk|hf|gsk|xai|pk|ghp|key)[-_][\w-]{8,}|^\w+://([^/]*@|[^?]*\?)|^Bearer ")
 STRENGTH = "strength"  # of an intervention: tried like a hyperparameter, and no part of what is learned
 DOES = {"detect": "score", "steer": "steer"}  # what a contender must be able to do in a track
 _INNER = "of."  # before a wrapped contender's hyperparameters
@@ -73,11 +72,12 @@ class Contender:
 
 def task(config: Mapping[str, Any], trusted: list[str], model: Mapping[str, Any] | None = None) -> Task:
     """The task of a composed `task` node; `model` is for tasks about the model itself."""
+    credentials.refuse("task", config)
     return _task("task", config, trusted, model)
 
 
 def _task(where: str, node: Mapping[str, Any], trusted: list[str], model: Mapping[str, Any] | None) -> Task:
-    target, params = _target(where, node, trusted)
+    target, params = _target(where, node, trusted, "split")
     if getattr(target, "asks_model", False):
         params["model"] = model
     check_parameters(where, target, params)
@@ -117,9 +117,10 @@ def contenders(nodes: Mapping[str, Mapping[str, Any]], trusted: list[str], track
 
 def tracks(node: Mapping[str, Any]) -> list[str]:
     """The tracks that a contender of ours can fight in; of a wrapper, those of what it wraps too."""
-    target, params = _target("contender", node, [])
+    target, params = _target("contender", node, [], "fit")
     of = params.get("of")
-    inner = None if of is None else _target("contender", raw("contender", of) if isinstance(of, str) else of, [])[0]
+    wrapped = raw("contender", of) if isinstance(of, str) else of
+    inner = None if of is None else _target("contender", wrapped, [], "fit")[0]
     return [track for track in DOES if _able(target, inner, track)]
 
 
@@ -159,7 +160,8 @@ def _contender(
     track: str,
 ) -> Contender:
     """A contender; what a wrapper names as `of` is that one of the same run (`beside`), else the YAML's."""
-    target, params = _target(where, node, trusted)
+    credentials.refuse(where, node)
+    target, params = _target(where, node, trusted, "fit")
     name = params.pop("name", label)
     grid, path = params.pop("grid", {}) or {}, params.pop("path", {}) or {}
     learned = {k: v for k, v in {**params, **grid, **path}.items() if k != STRENGTH or not hasattr(target, "steer")}
@@ -169,7 +171,6 @@ def _contender(
             raise FairfightError(f"{where}: {group} has a grid and no default; add `{group}: <value>` beside it.")
         if not isinstance(values, list) or not values:
             raise FairfightError(f"{where}: the grid of {group} must be a list of values, not {values!r}.")
-    _refuse_secrets(where, params)
     of = params.pop("of", None)
     if of is None:
         return Contender(name, target, params, grid, path)
@@ -179,16 +180,6 @@ def _contender(
     node = beside[of] if named and of in beside else _of_track(raw("contender", of) if named else of, track)
     inner = _contender(f"{where}.of", str(node.get("name", of)), node, trusted, {}, track)
     return inner.wrapped_by(name, target, params)
-
-
-def _refuse_secrets(where: str, params: Mapping[str, Any]) -> None:
-    """Hyperparameters stand in records and W&B: a key or a URL with credentials must not be one."""
-    for name, value in params.items():
-        if isinstance(value, str) and _SECRET.search(value):
-            raise FairfightError(
-                f"{where}.{name} looks like a key, or a URL that holds one; it would be written into every record. "
-                f"Put the key into an environment variable, and name that."
-            )
 
 
 def _prefixed(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,7 +251,7 @@ def judge(node: Mapping[str, Any]) -> Judge:
     makers: dict[Any, Callable[..., Judge]] = {"offline": Offline, "openai": EndpointJudge}
     if name not in makers:
         raise FairfightError(f"Unknown judge.name={name!r}; choose one of {', '.join(makers)}.")
-    _refuse_secrets("judge", choice)
+    credentials.refuse("judge", choice)
     check_parameters("judge", makers[name], choice)
     return construct("judge", makers[name], choice)
 
@@ -283,7 +274,7 @@ def cell(
     meta = task.meta
     coded = dictionaries_of(contender, dictionaries)
     params, contents = _contents(contender, _placeless(contender.params, coded, dictionaries))
-    return Cell(
+    made = Cell(
         track=meta.track,
         task={"name": meta.name, "version": meta.version, "revision": meta.revision, "params": dict(meta.params)},
         contender={
@@ -302,14 +293,21 @@ def cell(
         judge=judge.identity() if judge is not None and meta.track == "steer" else None,
         contents=contents | {f"dictionary {n}": c for n, c in coded.items() if not _placed(n, dictionaries)},
     )
+    for name, value in vars(made).items():
+        credentials.refuse(name, value)
+    return made
 
 
-def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[type, dict[str, Any]]:
-    """The class that a node's _target_ names, from trusted packages only, and the node's other keys."""
+def _target(where: str, node: Mapping[str, Any], trusted: list[str], does: str) -> tuple[type, dict[str, Any]]:
+    """The class that a node's _target_ names, from trusted packages only, and the node's other keys; `does` is a method
+    that tells the kind that is wanted.
+
+    Where it was defined counts, not where it is named: a module's name space holds all that it imports.
+    """
     params = {k: v for k, v in node.items() if k != "_target_"}
     path = str(node.get("_target_", ""))
     module, _, name = path.rpartition(".")
-    if not module or module.split(".")[0] not in (*OUR_PACKAGES, *trusted):
+    if not _is_trusted(module, trusted):
         raise FairfightError(
             f"{where}._target_={path!r} is not in a trusted package ({', '.join((*OUR_PACKAGES, *trusted))}); "
             f"add its package with trusted=[...] if you trust it."
@@ -318,7 +316,17 @@ def _target(where: str, node: Mapping[str, Any], trusted: list[str]) -> tuple[ty
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise FairfightError(f"{where}._target_={path!r} cannot be imported: {error}.") from error
+    kind = where.partition(".")[0]
+    if not inspect.isclass(found) or not _is_trusted(found.__module__, trusted) or not hasattr(found, does):
+        raise FairfightError(
+            f"{where}._target_={path!r} is no class of a {kind}; name one that has {does}() and is defined in a "
+            f"trusted package ({', '.join((*OUR_PACKAGES, *trusted))})."
+        )
     return found, params
+
+
+def _is_trusted(module: str, trusted: list[str]) -> bool:
+    return bool(module) and module.partition(".")[0] in (*OUR_PACKAGES, *trusted)
 
 
 def construct(where: str, target: Callable[..., T], params: Mapping[str, Any]) -> T:

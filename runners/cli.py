@@ -98,7 +98,9 @@ def _app(command: str, rest: list[str]) -> int:
     if {"-h", "--help"} & set(rest):
         print(_help(command))
         return 0
-    mistake = (_unknown_choice(rest) or _unwritable_store(rest) or _no_launcher(rest)) if command == "run" else None
+    mistake = _secret(rest)
+    if command == "run":
+        mistake = mistake or _unknown_choice(rest) or _unwritable_store(rest) or _no_launcher(rest)
     mistake = mistake or _no_configuration(command, rest)
     if mistake:
         return _fail(mistake)
@@ -159,6 +161,18 @@ def _unknown_choice(rest: list[str]) -> str | None:
                 near = difflib.get_close_matches(choice, known)
                 meant = f" (did you mean {' or '.join(near)}?)" if near else ""
                 return f"Unknown {name} {choice!r}{meant}; the {name}s are: {', '.join(known)}."
+    return None
+
+
+def _secret(rest: list[str]) -> str | None:
+    """A key on the command line, which Hydra would keep in the store before any of our code runs."""
+    from arena.contract import FairfightError
+    from runners.credentials import refuse_words
+
+    try:
+        refuse_words(rest)
+    except FairfightError as error:
+        return str(error)
     return None
 
 

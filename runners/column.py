@@ -30,6 +30,7 @@ from results import measures
 from results.record import Cell, Record, Status, key
 from results.store import Store
 from runners.build import Contender, cell
+from runners.credentials import blotted
 from runners.provenance import software
 from tasks.grouping import fold
 
@@ -207,7 +208,7 @@ def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Except
         status="over_budget" if isinstance(error, OverBudgetError) else "failed",
         about=_about(column, contender),
         provenance=_provenance(column.model.device, _now()),
-        error=_reason(error),
+        error=blotted(_reason(error)),
     )
 
 

@@ -20,6 +20,7 @@ from arena.contract import first_line
 from results import measures, pack
 from results.record import Record
 from results.store import Store
+from runners.credentials import blotted
 
 LOG = logging.getLogger("fairfight")
 PHASES = ("total", "selection", "fit", "query")
@@ -38,8 +39,9 @@ def export(store: Store, keys: Sequence[str], group: str, mode: str, project: st
             send(record, group, mode, project, store.root)
         except Exception as error:  # tracking is a copy: whatever happens to it, the records stand
             LOG.warning(
-                "W&B took no copy of %s (%s); its record is safe in %s and the next run tries again.",
-                key[:12], first_line(error), store.root,
+                "W&B took no copy of %s (%s); check the key (`wandb login`) and the connection. Its record is safe in "
+                "%s and the next run tries again.",
+                key[:12], blotted(f"{type(error).__name__}: {first_line(error)}"), store.root,
             )  # fmt: skip
             return sent
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +92,7 @@ def export_board(
         ) as run:  # fmt: skip
             _log_board(run, rows, out, figures, records)
     except Exception as error:  # a copy, as above
-        LOG.warning("W&B took no copy of the leaderboard (%s); it lies whole in %s.", first_line(error), out)
+        LOG.warning("W&B took no copy of the leaderboard (%s); it lies whole in %s.", blotted(first_line(error)), out)
         return False
     return True
 

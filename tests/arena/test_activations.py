@@ -12,7 +12,7 @@ import torch
 from arena import activations, logprobs
 from arena.activations import Reader
 from arena.cache import Cache
-from arena.contract import Dialogue, FairfightError, Site
+from arena.contract import Dialogue, FairfightError, OverBudgetError, Site
 from arena.lab import Lab, cut
 from arena.meter import Meter
 from arena.models import LoadedModel
@@ -200,6 +200,44 @@ class TestMeter:
             lab.meter.phase("fit"),
         ):
             lab.activations(PROMPTS, Site(1))
+
+    def test_what_would_pass_the_budget_is_not_begun(self, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whatever is cached, and unless nobody is charged for it."""
+        calls: list[int] = []
+        monkeypatch.setitem(reader.loaded.blocks[0]._forward_hooks, -1, lambda *_: calls.append(1))
+        for read in (
+            lambda lab: lab.activations(PROMPTS, Site(1)),
+            lambda lab: lab.token_activations(PROMPTS, 1),
+            lambda lab: lab.logprobs(PROMPTS, ["a", "b"]),
+            lambda lab: lab.likelihood(SAID),
+            lambda lab: lab.certainty(PROMPTS),
+            lambda lab: lab.answered_states(PROMPTS, ["a", "b"], 1),
+        ):
+            small = Lab(reader, Meter(2, max_lm_tokens=10), 0)
+            for counts in (True, False, True):
+                before = len(calls)
+                with small.meter.phase(f"phase {counts}", counts=counts):
+                    if counts:
+                        with pytest.raises(OverBudgetError, match="LM tokens and the budget allows 10; raise budget"):
+                            read(small)
+                    else:
+                        read(small)
+                assert (len(calls) > before) is not counts
+            assert small.meter.spent()["total"]["lm_tokens"] == 0
+
+    def test_a_budget_that_suffices_by_a_token_suffices(self, reader: Reader) -> None:
+        tokens = sum(len(reader.ids(p)) for p in PROMPTS)
+        for most, enough in ((tokens, True), (tokens - 1, False)):
+            lab = Lab(reader, Meter(2, max_lm_tokens=most), 0)
+            with lab.meter.phase("fit"):
+                lab.activations(PROMPTS[:5], Site(0))
+                lab.activations(PROMPTS, Site(0))  # half of the blocks
+                lab.activations(PROMPTS[:5], Site(1))
+                if enough:
+                    lab.activations(PROMPTS, Site(1))
+                else:
+                    with pytest.raises(OverBudgetError):
+                        lab.activations(PROMPTS, Site(1))
 
 
 # Dialogues

@@ -18,8 +18,9 @@ import pytest
 
 from arena import endpoint
 from arena.cache import Cache, Cost, digest
-from arena.contract import FairfightError
+from arena.contract import FairfightError, OverBudgetError
 from arena.lab import Lab
+from arena.meter import Meter
 from baselines.prompt_blackbox import PromptBlackbox
 from results.metrics import auroc
 from runners import build
@@ -135,6 +136,33 @@ def test_answers_are_scored_kept_and_charged(server: Server, lab: Lab, logprobs:
     assert server.asked == asked
     written = b"".join(f.read_bytes() for f in tmp_path.rglob("*") if f.is_file())
     assert written and SECRET.encode() not in written
+
+
+@pytest.mark.parametrize(("usage", "most"), [(True, 100), (False, 10)])
+def test_a_budget_of_tokens_stops_the_questions(server: Server, lab: Lab, usage: bool, most: int) -> None:
+    """Where the endpoint counts no tokens, a question is one."""
+    server.usage = usage
+    small = Lab(lab._reader, Meter(2, max_lm_tokens=most), 0)
+    made, data = contender(server), examples(40).unlabelled()
+    with (
+        pytest.raises(
+            OverBudgetError, match=rf"{most * 1.1:.0f} of them an endpoint's, and the budget allows {most}; "
+        ),
+        small.meter.phase("query"),
+    ):
+        made.fit(examples(4), BRIEF, small).score(data, small)
+    assert server.asked == 11
+    spent = small.meter.spent()["total"]
+    assert (spent["endpoint_calls"], spent["endpoint_tokens"], spent["lm_tokens"]) == (11, 110 * usage, 0)
+    made.score(data, lab)
+    assert server.asked == 40  # what was paid for is kept
+
+
+def test_a_judge_s_questions_are_in_nobody_s_budget(server: Server, lab: Lab) -> None:
+    small = Lab(lab._reader, Meter(2, max_lm_tokens=100), 0)
+    with small.meter.phase("judge", counts=False):
+        contender(server).fit(examples(4), BRIEF, small).score(examples(40).unlabelled(), small)
+    assert server.asked == 40
 
 
 def test_a_busy_endpoint_is_asked_again(server: Server, lab: Lab) -> None:

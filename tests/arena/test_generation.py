@@ -12,10 +12,11 @@ import torch
 import transformers
 
 from arena import generation
-from arena.contract import FairfightError, Intervention
+from arena.contract import FairfightError, Intervention, OverBudgetError
 from arena.generation import Ask, generate
 from arena.interventions import Adapter, Add, Gate, map_widths
 from arena.lab import Lab
+from arena.meter import Meter
 from arena.models import LoadedModel, _blocks
 from arena.tuning import ATTENTION, MLP, output_map
 
@@ -220,6 +221,32 @@ def test_the_lab_s_answers_under_interventions_are_charged_one_by_one(lab: Lab, 
     spent = lab.meter.spent()["query"]
     assert read < spent["forward_tokens"] <= read + 50
     assert spent["lm_tokens"] == spent["forward_tokens"]  # all blocks
+
+
+@pytest.mark.parametrize("edited", [True, False])
+def test_a_budget_of_tokens_stops_generation_half_way(lab: Lab, monkeypatch: pytest.MonkeyPatch, edited: bool) -> None:
+    """And not where the same work would have been within it."""
+    vector = np.random.default_rng(2).normal(size=32).astype(np.float32)
+    done = Intervention((Add(layer=0, vector=vector),)) if edited else Intervention()
+    prompts = [f"{PROMPTS[1]} {k}" for k in range(10)]
+    each = [len(lab._reader.ids(prompt, chat=True)) + 6 for prompt in prompts]
+    monkeypatch.setitem(generation.TOKENS_IN_MEMORY, "cpu", 1)  # a batch is one answer
+    runs: list[int] = []
+    run = generation._Batch.run
+    monkeypatch.setattr(generation._Batch, "run", lambda self: (runs.append(1), run(self))[1])
+    small = Lab(lab._reader, Meter(2, max_lm_tokens=sum(each[:3])), 0)
+    with small.meter.phase("query"), pytest.raises(OverBudgetError, match=r"LM tokens and the budget allows"):
+        small.generate(prompts, [done] * 10, 6, least=6)
+    assert len(runs) == 4
+    assert small.meter.spent()["total"]["lm_tokens"] == (sum(each[:4]) if edited else 0)
+    assert small.meter.spent()["query"]["seconds"] > 0
+    enough = Lab(lab._reader, Meter(2, max_lm_tokens=sum(each)), 0)
+    with enough.meter.phase("query"):
+        enough.generate(prompts, [done] * 10, 6, least=6)
+    assert enough.meter.spent()["total"]["lm_tokens"] == sum(each)
+    free = Lab(lab._reader, Meter(2, max_lm_tokens=1), 0)
+    with free.meter.phase("untuned", counts=False):  # for which nobody is charged
+        free.generate(prompts, [done] * 10, 6, least=6)
 
 
 def test_the_lab_s_draws_are_numbered(lab: Lab) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,9 +19,10 @@ import numpy as np
 import pytest
 
 from results import leaderboard, measures, pack, publish, soundness
-from results.record import Answers, Cell, Record, Steered, key
+from results import store as store_module
+from results.record import Answers, Cell, Record, Steered, key, parsed
 from results.samples import samples
-from results.store import Store, StoreError, read
+from results.store import LARGEST, Store, StoreError, read
 from runners import cli
 from tests.results.test_record import CELL, record
 from tests.runners.test_store import everything
@@ -168,11 +170,29 @@ def test_it_is_refused_in_one_sentence(tmp_path: Path, what: str) -> None:
 def test_a_file_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "")
     with path.open("wb") as file:
-        file.truncate(512 * 2**20)  # a hole: it takes no room on the disk
+        file.truncate(LARGEST + 2**20)  # a hole: it takes no room on the disk
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
     store = Store(tmp_path)
     assert list(store.records()) == []
-    assert "it has 512 MiB" in store.unreadable[0]
+    assert "it has 65 MiB, and 64 are the most" in store.unreadable[0]
+
+
+@pytest.mark.parametrize("each", ["[]", "{}", "[1]", '{"":{}}', "0.1", '"\\u0100"'])
+def test_a_file_of_the_largest_size_fits_into_memory_whatever_is_in_it(each: str) -> None:
+    text = f"[{','.join([each] * 20_000)}]"
+    tracemalloc.start()
+    parsed(text)
+    most = tracemalloc.get_traced_memory()[1] / len(text)
+    tracemalloc.stop()
+    assert most * LARGEST < 2.5 * 2**30
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its cell would be run anew each time."""
+    monkeypatch.setattr(store_module, "LARGEST", 1000)
+    with pytest.raises(StoreError, match=r"is not kept, since none of more than 0 is read; give the task fewer parts"):
+        Store(tmp_path).save(detected())
+    assert not list(tmp_path.rglob("*.json*")) and not list(tmp_path.rglob(".partial-*"))
 
 
 def test_links_and_pipes_lead_nowhere(tmp_path: Path) -> None:

@@ -35,6 +35,38 @@ def test_a_task(task: str, wrong: dict[str, Any], told: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("os.system", "is not in a trusted package"),
+        ("system", "is not in a trusted package"),
+        ("tasks.file.Path", "is no class of a"),  # a class of others that one of our modules imports
+        ("methods.sae.harvest.save_file", "is no class of a"),  # a function of others
+        ("tasks.grouping.fold", "is no class of a"),  # a function of ours
+        ("arena.contract.Part", "is not in a trusted package"),
+        ("baselines.zero_shot.TEMPLATES", "is no class of a"),
+        ("baselines.zero_shot.ContenderMeta", "is no class of a"),
+    ],
+)
+def test_a_target_is_judged_by_what_it_is(target: str, told: str, tmp_path: Path) -> None:
+    aim = tmp_path / "written"
+    for kind, make in (
+        ("task", lambda node: build.task(node, [])),
+        ("contender", lambda node: build.contenders({"c": node}, [])),
+    ):
+        with pytest.raises(FairfightError, match=rf"{kind}.*_target_='{target}' {told}") as error:
+            make({"_target_": target, "tensors": {}, "filename": str(aim)})
+        assert "\n" not in str(error.value)
+    assert not aim.exists()
+
+
+def test_a_task_is_no_contender() -> None:
+    with pytest.raises(FairfightError, match=r"is no class of a contender; name one that has fit\(\)"):
+        build.contenders({"c": {"_target_": "tasks.file.File"}}, [])
+    with pytest.raises(FairfightError, match=r"is no class of a task; name one that has split\(\)"):
+        build.task({"_target_": "baselines.majority.Majority"}, [])
+
+
+@pytest.mark.parametrize(
     ("wrong", "told"),
     [({"foo": 1}, r"judge has no hyperparameter 'foo'; it has: .*known"), ({"known": "many"}, r"judge.*known.*many")],
 )

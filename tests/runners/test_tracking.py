@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from results.store import Store
 from runners import tracking
 from tests.results.test_leaderboard import records
 from tests.results.test_record import CELL, record
+from tests.runners.test_faults import fairfight
 
 
 class FakeRun:
@@ -126,6 +129,37 @@ def test_the_board_goes_offline_with_its_records(tmp_path: Path, monkeypatch: py
     kinds = {p.suffix for p in (run / "files" / "media").rglob("*") if p.is_file()}
     assert {".json", ".png", ".html"} <= kinds
     assert {p.suffix for p in (out / "figures").iterdir()} == {".png", ".pdf", ".svg", ".txt", ".csv"}
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """A server that knows no key."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_wrong_key_costs_no_record(base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real library, before a server that refuses; one warning for all records, and the sweep's own exit code."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refuses)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("WANDB_API_KEY", "5f3759df" * 5)
+    words = [w for w in base if not w.startswith("tracking")]
+    done = fairfight("run", *words, "contender=[majority,bag_of_words]", "tracking=online", cwd=tmp_path)
+    server.shutdown()
+    server.server_close()
+    assert done.returncode == 0, done.stderr
+    assert [r.status for r in Store(tmp_path / "runs").records()] == ["ok", "ok"]
+    assert done.stderr.count("W&B took no copy of") == 1
+    assert "; check the key (`wandb login`)" in done.stderr
+    assert "Traceback" not in done.stderr and "5f3759df" not in done.stdout + done.stderr
 
 
 def test_a_board_that_w_and_b_refuses_lies_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
