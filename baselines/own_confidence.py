@@ -1,4 +1,4 @@
-"""The model's own certainty about its next word."""
+"""How sure the model is of its likeliest next token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hyperparameters are tried: the literature's default first, then a space-filling draw of the grid."""
+"""Which hyperparameters are tried: the YAML's own setting first, then a space-filling draw of the grid."""
 
 from __future__ import annotations
 

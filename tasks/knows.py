@@ -39,7 +39,8 @@ class Knows(LabelledTask):
     forward pass over prompt and answer. Sentences about one country or one element are a group; what is asked is
     a stratum.
     Depends on the model, which is part of the task's revision. Here internals have privileged access: what else could
-    know is the model's own probability (`own_confidence`), what it says about itself (`zero_shot`), and the text.
+    know is how sure the model is of its likeliest next token (`own_confidence`), what it says about itself
+    (`zero_shot`), and the text.
     Source: Kadavath et al. 2022 ("Language Models (Mostly) Know What They Know"), P(IK).
     """
 

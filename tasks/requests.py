@@ -24,8 +24,9 @@ class Requests(LabelledTask):
 
     The benign ones come from the same pairs and from questions that sound harmful and are not. The pairs alone give
     themselves away by length (46 against 68 characters), the questions alone by asking what something is rather than
-    how one does it; a harmful request that finds no like is left out. What still shows, the rows of `surface` and
-    `bag_of_words` tell. Requests stand without the answers that the data give with them; a pair's two are a group.
+    how one does it; a harmful request that finds no like is left out. What a request is about is not matched, and
+    words tell: out of fold, over all rows, words alone have an AUROC of 0.88, the surface one of 0.72. Requests stand
+    without the answers that the data give with them; a pair's two are a group.
     """
 
     assets = (_WHEEL,)
@@ -33,6 +34,7 @@ class Requests(LabelledTask):
         "written by a single author",
         "244 rows, so that intervals are wide",
         "harmful ones are 5 characters longer still",
+        "topic is not matched, and words tell: bag_of_words has 0.98 on 41 public rows, 0.79 on the lockbox's 40",
     )
 
     def __init__(self, max_tokens: int = 256) -> None:

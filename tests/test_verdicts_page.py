@@ -116,3 +116,16 @@ def test_the_prose(halves: tuple[Table, Table]) -> None:
     assert not any({before[where], word} == {"beats", "loses"} for where, word in words.items())
     changed = [{before[where], word} for where, word in words.items() if before[where] != word]
     assert sum("inconclusive" in each for each in changed) > len(changed) / 2
+
+
+def test_who_is_missing() -> None:
+    """Of the lockbox, and from every pool."""
+    text = re.sub(r"\s+", " ", PAGE.read_text())
+    cells = [r.cell for r in Store(ROOT / "results" / "published" / "core").records()]
+    asked = {(c.contender["name"], c.task["name"]) for c in cells if c.half == "lockbox"}
+    few = {(name, task) for name, task in asked if name in {"zero_shot", "few_shot", "ccs", "lora"}}
+    assert few == {("zero_shot", "hist_fig_gender"), ("few_shot", "hist_fig_gender")}
+    assert "`zero_shot` and `few_shot` answered hist_fig_gender only, and `lora` nothing" in text
+    assert "`ccs` is missing: it answered nothing of this half" in text
+    assert {c.budget["name"] for c in cells if c.contender["name"] == "lora"} == {"finetune"}
+    assert {c.contender["name"] for c in cells if c.budget["name"] == "finetune"} == {"lora"}

@@ -9,7 +9,7 @@ from arena.contract import FairfightError
 from runners import build
 from runners.compose import raw
 from tasks.capitals import Capitals
-from tasks.sae_probes import SaeProbes, catalogue
+from tasks.sae_probes import SaeProbes, SaeProbesShift, _table, catalogue
 
 
 def test_the_catalogue_is_whole() -> None:
@@ -49,6 +49,18 @@ def test_an_unknown_set_suggests() -> None:
 def test_every_set_is_in_the_wheel() -> None:
     members = set(assets.members("sae-probes"))
     assert all(f"sae_probes/data/cleaned_data/{name}.csv.zst" in members for name in catalogue())
+
+
+@pytest.mark.slow
+def test_the_shifted_set_that_is_left_out_has_lost_its_questions() -> None:
+    assert all(" | " in prompt for prompt in _table("cleaned_data/90_glue_qnli")["prompt"])
+    shifted = _table("OOD data/90_glue_qnli_OOD")
+    assert not any(" | " in prompt for prompt in shifted["prompt"])
+    labels = shifted.groupby("prompt")["target"].nunique()
+    assert (len(labels), int((labels > 1).sum())) == (167, 22)
+    folder = "sae_probes/data/OOD data/"
+    found = {m.removeprefix(folder).partition("_OOD")[0] for m in assets.members("sae-probes") if "_OOD." in m}
+    assert found == {*SaeProbesShift.FILES, "90_glue_qnli"}
 
 
 @pytest.mark.slow
