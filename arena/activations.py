@@ -18,7 +18,7 @@ import torch
 from scipy.sparse import csr_array
 from tqdm import tqdm
 
-from arena.cache import Cache, Cost, Shelf, content_of
+from arena.cache import OPEN_BYTES, Cache, Cost, Shelf, content_of
 from arena.claims import PATIENCE
 from arena.contract import NEURONS, Dialogue, FairfightError, Site, Text
 from arena.dictionaries import Dictionaries, Identity
@@ -127,6 +127,11 @@ class Reader:
             found = self._shelf(site).find(_column(site), rows)
             if len(found) == len(set(rows)):
                 return [found[row] for row in rows]
+        if self.cache.closed:
+            raise FairfightError(
+                f"One request of {len(set(rows))} prompts does not fit into the {OPEN_BYTES / 1e9:g} GB of memory that "
+                f"stand in for a cache that may not be written to; name another folder with cache.dir=<folder>."
+            )
         raise FairfightError(
             f"The activation cache of {self.cache.max_bytes / 1e9:g} GB cannot hold one request of {len(set(rows))} "
             f"prompts; raise cache.max_gb."

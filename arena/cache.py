@@ -3,12 +3,15 @@
 A shard is a safetensors file with one tensor per column (a site, or the log-probabilities of some
 continuations) and one row per prompt, and a JSON sidecar that holds the key's preimage, the rows, the
 cost and the shard's hash. The sidecar is written last, so a torn shard has none; both are verified when
-first read, and what does not verify is thrown away and computed anew.
+first read, and what does not verify is thrown away and computed anew. What merely cannot be read just now
+stays. A cache that may not be written to is read all the same; what it lacks is held in memory.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import hashlib
 import json
 import logging
@@ -33,6 +36,7 @@ from arena.contract import Dialogue, FairfightError, Text, first_line
 
 _LOG = logging.getLogger(__name__)
 STALE_SECONDS = 3600.0
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)  # what writing to another's folder or a read-only disk meets
 OPEN_BYTES = 2e9  # of shards kept in memory; the least recently used are read again when asked for
 
 Shard = dict[str, "list[np.ndarray] | np.ndarray"]
@@ -63,11 +67,24 @@ class Cache:
     def __init__(self, root: Path, max_gb: float = 20.0) -> None:
         self.root = root
         self.max_bytes = max_gb * 1e9
-        self.claims = Claims(root)
+        self.closed = False  # whether a shard was refused its place on disk
         self._open: OrderedDict[Path, tuple[Shard, int]] = OrderedDict()  # verified, with sizes; oldest use first
 
     def shelf(self, preimage: Mapping[str, Any]) -> Shelf:
         return Shelf(self, dict(preimage))
+
+    @functools.cached_property
+    def claims(self) -> Claims:
+        """Where processes tell each other what they read; those that may not write share nothing."""
+        shared = Claims(self.root)
+        try:
+            with shared.settling():
+                return shared
+        except OSError as error:
+            if error.errno not in FORBIDDEN:
+                return shared
+        self._apart = tempfile.TemporaryDirectory(prefix="fairfight-")  # gone with this cache
+        return Claims(Path(self._apart.name))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -93,6 +110,15 @@ class Cache:
         while len(self._open) > 1 and sum(size for _, size in self._open.values()) > OPEN_BYTES:
             self._open.popitem(last=False)
 
+    def close(self, error: OSError) -> None:
+        """Says once that nothing can be added."""
+        if not self.closed:
+            _LOG.warning(
+                "The cache %s may not be written to (%s); it is read, and what it lacks is computed in every run; "
+                "name another folder with cache.dir=<folder> to keep that.", self.root, first_line(error)
+            )  # fmt: skip
+        self.closed = True
+
     def trim(self, keep: Path | None = None) -> None:
         """Drops the least recently used shards until the cache fits; `keep` is spared.
 
@@ -100,7 +126,7 @@ class Cache:
         """
         for leftover in [*self.root.glob("*/*.partial"), *self.root.glob("*/*.safetensors")]:
             if leftover.suffix == ".partial" or not leftover.with_suffix(".json").exists():
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):  # another process was faster, or it is another user's
                     if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                         leftover.unlink()
         shards = []
@@ -114,8 +140,7 @@ class Cache:
         for _, size, sidecar in sorted(shards):
             if total <= self.max_bytes:
                 break
-            if sidecar != keep:
-                drop(sidecar)
+            if sidecar != keep and drop(sidecar):
                 total -= size
 
 
@@ -129,6 +154,7 @@ class Shelf:
         self._index: dict[str, dict[str, tuple[Path, int]]] = {}
         self._costs: dict[Path, Cost] = {}
         self._seen: set[Path] = set()
+        self._held: set[Path] = set()  # in memory alone
         self.refresh()
 
     def refresh(self) -> None:
@@ -158,29 +184,35 @@ class Shelf:
 
     def put(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> None:
         """Writes one shard atomically: for each column one array per row (ragged first axes allowed)."""
+        sidecar = self.folder / f"{uuid.uuid4().hex}.json"
+        tensors = _tensors(columns)
         with self.cache.writing():
-            sidecar = self._write(rows, columns, cost)
+            try:
+                self._write(sidecar, rows, list(columns), tensors, cost)
+            except OSError as error:
+                if error.errno not in FORBIDDEN:
+                    raise
+                self.cache.close(error)
+                self.cache.keep(sidecar, _shard(tensors, columns), _bytes(tensors))
+                self._held.add(sidecar)
+                self._enter(sidecar, rows, columns, cost)
+                return
         self._admit(sidecar)
         self.cache.trim(keep=sidecar)
 
-    def _write(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> Path:
-        """A new shard on disk; its sidecar's path."""
+    def _write(
+        self, sidecar: Path, rows: Sequence[str], columns: list[str], tensors: Mapping[str, np.ndarray], cost: Cost
+    ) -> None:
+        """A new shard on disk."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        tensors: dict[str, np.ndarray] = {}
-        for column, values in columns.items():
-            ragged = values[0].ndim > 1
-            tensors[column] = np.concatenate(values) if ragged else np.stack(values)
-            if ragged:
-                tensors[f"{column}/lengths"] = np.array([len(v) for v in values])
-        sidecar = self.folder / f"{uuid.uuid4().hex}.json"
         with self._scratch() as scratch:
-            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, scratch)
+            save_file(tensors, scratch)
             content = sha256(scratch)
             _into_place(scratch, sidecar.with_suffix(".safetensors"))
         note = {
             "preimage": self.preimage,
             "rows": list(rows),
-            "columns": list(columns),
+            "columns": columns,
             "token_layers": cost.token_layers,
             "seconds": cost.seconds,
             "device": cost.device,
@@ -189,7 +221,6 @@ class Shelf:
         with self._scratch() as scratch:
             scratch.write_text(json.dumps(note))
             _into_place(scratch, sidecar)
-        return sidecar
 
     def rate(self, device: str) -> float:
         """Measured seconds per token and block: the median over a device's shards (over all where it has none).
@@ -217,44 +248,92 @@ class Shelf:
             if note["preimage"] != self.preimage or not sidecar.with_suffix(".safetensors").exists():
                 raise ValueError("foreign or incomplete")
             rows, columns = note["rows"], note["columns"]
-            self._costs[sidecar] = Cost(float(note["token_layers"]), float(note["seconds"]), note["device"])
-        except (OSError, ValueError, KeyError, TypeError):
-            self._reject(sidecar)
+            cost = Cost(float(note["token_layers"]), float(note["seconds"]), note["device"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            self._reject(sidecar, error)
             return
+        self._enter(sidecar, rows, columns, cost)
+
+    def _enter(self, sidecar: Path, rows: Sequence[str], columns: Iterable[str], cost: Cost) -> None:
+        """Takes a shard into the index."""
+        self._costs[sidecar] = cost
         for column in columns:
             self._index.setdefault(column, {}).update({row: (sidecar, i) for i, row in enumerate(rows)})
 
     def _read(self, sidecar: Path) -> Shard | None:
-        """A shard's columns, verified when read from disk; None (and gone) where it is not what it says."""
+        """A shard's columns, verified when read from disk; None where it is not what it says, or cannot be read."""
         shard = self.cache.opened(sidecar)
         if shard is not None:
             return shard
+        if sidecar in self._held:  # others took its place
+            self._forget(sidecar)
+            return None
         try:
             note = json.loads(sidecar.read_text())
             file = sidecar.with_suffix(".safetensors")
             if sha256(file) != note["sha256"]:
                 raise ValueError("its content changed")
             tensors = load_file(file)
-            shard = {column: _rows(tensors, column) for column in note["columns"]}
-            os.utime(sidecar)
-        except (OSError, ValueError, KeyError, SafetensorError):
-            self._reject(sidecar)
+            shard = _shard(tensors, note["columns"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            self._reject(sidecar, error)
             return None
-        self.cache.keep(sidecar, shard, sum(t.nbytes for t in tensors.values()))
+        with contextlib.suppress(OSError):  # whose cache is read-only, or another's, is not the one who trims it
+            os.utime(sidecar)
+        self.cache.keep(sidecar, shard, _bytes(tensors))
         return shard
 
-    def _reject(self, sidecar: Path) -> None:
-        _LOG.warning("The cached shard %s is torn, foreign or gone; it is dropped and computed anew.", sidecar.name)
+    def _reject(self, sidecar: Path, error: Exception) -> None:
+        """Forgets a shard, and deletes what is torn, foreign or half gone; an error of reading is no proof of that."""
         self._costs.pop(sidecar, None)
-        for column, rows in self._index.items():
-            self._index[column] = {row: place for row, place in rows.items() if place[0] != sidecar}
+        self._forget(sidecar)
+        if isinstance(error, OSError) and not (_gone(sidecar) or _gone(sidecar.with_suffix(".safetensors"))):
+            _LOG.warning("The cached shard %s cannot be read now (%s); it stays, and is computed anew.", sidecar.name,
+                         first_line(error))  # fmt: skip
+            return
+        _LOG.warning("The cached shard %s is torn, foreign or gone; it is dropped and computed anew.", sidecar.name)
         drop(sidecar)
 
+    def _forget(self, sidecar: Path) -> None:
+        for column, rows in self._index.items():
+            self._index[column] = {row: place for row, place in rows.items() if place[0] != sidecar}
 
-def drop(sidecar: Path) -> None:
-    """Deletes a shard, sidecar first, so that no reader trusts half of it."""
-    sidecar.unlink(missing_ok=True)
-    sidecar.with_suffix(".safetensors").unlink(missing_ok=True)
+
+def drop(sidecar: Path) -> bool:
+    """Deletes a shard, sidecar first, so that no reader trusts half of it; whether it could be deleted."""
+    try:
+        sidecar.unlink(missing_ok=True)
+        sidecar.with_suffix(".safetensors").unlink(missing_ok=True)
+    except OSError:  # read-only, or another user's
+        return False
+    return True
+
+
+def _gone(file: Path) -> bool:
+    try:
+        file.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
+
+
+def _tensors(columns: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+    """What a shard holds: of each column its rows in one array, and where they are ragged their lengths."""
+    tensors: dict[str, np.ndarray] = {}
+    for column, values in columns.items():
+        ragged = values[0].ndim > 1
+        tensors[column] = np.ascontiguousarray(np.concatenate(values) if ragged else np.stack(values))
+        if ragged:
+            tensors[f"{column}/lengths"] = np.array([len(v) for v in values])
+    return tensors
+
+
+def _shard(tensors: Mapping[str, np.ndarray], columns: Iterable[str]) -> Shard:
+    return {column: _rows(tensors, column) for column in columns}
+
+
+def _bytes(tensors: Mapping[str, np.ndarray]) -> int:
+    return sum(t.nbytes for t in tensors.values())
 
 
 def _rows(tensors: Mapping[str, np.ndarray], column: str) -> list[np.ndarray] | np.ndarray:

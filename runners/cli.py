@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.resources
@@ -11,7 +12,10 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -62,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _fail(f"{error}; check that the path exists, that you may write to it and that the disk has room.")
+        return _fail(_about(error))
     except KeyboardInterrupt:
         return _fail("Interrupted; whatever is finished is kept, and the same command goes on from there.")
 
@@ -110,7 +114,8 @@ def _app(command: str, rest: list[str]) -> int:
     sys.argv = [f"fairfight {command}", *_flags_first([*sweeps, *rest])]
     invocation = run.begin()
     try:
-        importlib.import_module(f"runners.{command.replace('-', '_')}").main()
+        with _hydra_stopped_in_a_sentence():
+            importlib.import_module(f"runners.{command.replace('-', '_')}").main()
         informs = {
             "--help",
             "--hydra-help",
@@ -126,6 +131,47 @@ def _app(command: str, rest: list[str]) -> int:
         return 0 if informs & set(rest) else run.exit_code(invocation)
     finally:
         shutil.rmtree(invocation, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _hydra_stopped_in_a_sentence() -> Iterator[None]:
+    """What stops Hydra itself, as a full disk or the death of a launcher's process does, and it would answer with a
+    traceback."""
+    from hydra._internal import utils
+
+    from arena.contract import FairfightError
+
+    report = utils.run_and_report
+
+    def told(work: Callable[[], Any]) -> Any:
+        def guarded() -> Any:
+            try:
+                return work()
+            except (FairfightError, OSError, BrokenProcessPool) as error:
+                if os.environ.get("HYDRA_FULL_ERROR"):
+                    raise
+                raise SystemExit(_fail(_about(error))) from error  # no Exception: Hydra lets it pass
+
+        return report(guarded)
+
+    utils.run_and_report = told
+    try:
+        yield
+    finally:
+        utils.run_and_report = report
+
+
+def _about(error: Exception) -> str:
+    """What stopped a command, in one sentence."""
+    if isinstance(error, OSError):
+        return f"{error}; check that the path exists, that you may write to it and that the disk has room."
+    if isinstance(error, BrokenProcessPool):  # joblib's own is one
+        return (
+            "A process of the launcher was killed, probably for lack of memory, and the others with it; what is "
+            "finished is kept: run the same command again, on a larger machine or with fewer processes at once "
+            "(hydra.launcher.n_jobs=1)."
+        )
+    return str(error)
 
 
 def _flags_first(words: list[str]) -> list[str]:

@@ -28,7 +28,8 @@ from arena.models import ModelIdentity, ModelSpec
 from conf.schema import CacheConfig
 from results import measures
 from results.record import Cell, Record, Status, key
-from results.store import Store
+from results.store import Store, shown
+from runners import marks
 from runners.build import Contender, cell
 from runners.credentials import blotted
 from runners.provenance import software
@@ -113,19 +114,22 @@ def run(column: Column, keys: Sequence[str], store: Store, cache: CacheConfig, *
     encoding = reader.encoding - before
     shared = time.perf_counter() - start - encoding
     spent = []
+    marked = marks.Marks(store.root)
+    keys = sorted(keys, key=marked.deaths)  # what kills its process again comes after the others
     with tqdm(keys, desc=f"{name} x {column.model.name}", unit="cell", leave=False, file=sys.stderr) as bar:
         for k in bar:
             c, contender = cells[k]
             bar.set_postfix_str(f"{contender.name} seed {c.seed}")
-            split = splits[c.seed]
-            if isinstance(split, Exception):
-                record = _failed(column, k, c, contender, split)
-            else:
-                record = _run_cell(column, k, c, contender, reader, split)
-                once = {"shared_pass_seconds": round(shared, 3), "shared_encoding_seconds": round(encoding, 3)}
-                record = dataclasses.replace(record, spent={**record.spent, **once})
-            spent.append(record.spent)
-            _save(store, _opened_first(store, record) if replace else record, name, replace)
+            with marked.inside(k) as deaths:
+                split = marks.fault(deaths) or splits[c.seed]
+                if isinstance(split, Exception):
+                    record = _failed(column, k, c, contender, split)
+                else:
+                    record = _run_cell(column, k, c, contender, reader, split)
+                    once = {"shared_pass_seconds": round(shared, 3), "shared_encoding_seconds": round(encoding, 3)}
+                    record = dataclasses.replace(record, spent={**record.spent, **once})
+                spent.append(record.spent)
+                _save(store, _opened_first(store, record) if replace else record, name, replace)
             if record.status == "over_budget" and column.budget.seconds is not None:
                 # The alarm may have struck between a change of the model and its undoing: nobody else meets it.
                 del reader  # two models may not fit
@@ -221,7 +225,7 @@ def _reason(error: Exception) -> str:
             f"The memory did not suffice ({first_line(error)}); lower task.max_tokens, set model.dtype=bfloat16, or "
             f"run this contender on a larger machine."
         )
-    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows where)"
+    return f"{type(error).__name__}: {shown(first_line(error))} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def _save(store: Store, record: Record, task: str, replace: bool) -> None:

@@ -26,6 +26,7 @@ from runners import build, column, plan
 from runners.column import LOG, Column
 
 INVOCATION = "FAIRFIGHT_INVOCATION"  # the folder where the jobs of an invocation leave word, wherever they run
+UNTOLD = "A job could not leave word of what it ran; look above for the reason."
 MODES = ("offline", "online", "disabled")
 
 register()
@@ -38,7 +39,10 @@ def main(config: DictConfig) -> None:
 
 
 def attempt(config: DictConfig, work: Callable[[dict[str, Any]], None]) -> None:
-    """Does a job, and leaves word of whether it came to its end; a mistake is told in one sentence."""
+    """Does a job, and leaves word of whether it came to its end; a mistake is told in one sentence.
+
+    Raises where no word can be left: then the launcher's end is the only place to tell of it.
+    """
     message = None
     try:
         frame: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -47,7 +51,8 @@ def attempt(config: DictConfig, work: Callable[[dict[str, Any]], None]) -> None:
         missing = isinstance(error, MissingMandatoryValue) and error.full_key
         message = f"{missing} has no value; give {missing}=..." if missing else first_line(error)
         LOG.error("%s", message)
-    note("", [], message)
+    if note("", [], message) is None:
+        raise FairfightError(UNTOLD)
 
 
 def job(frame: dict[str, Any]) -> None:
@@ -61,7 +66,7 @@ def job(frame: dict[str, Any]) -> None:
     todo = column.missing(found, frame["resume"])
     left = set(todo)
     done = [k for k in keys if found[k] == "ok" and k not in left]
-    note(str(store.root), keys, None, done, word)
+    word = word and note(str(store.root), keys, None, done, word)
     if todo:
         planned = plan.estimate(made, todo, plan.recall([store.root]))
         LOG.info("%s", planned.told())
@@ -78,6 +83,8 @@ def job(frame: dict[str, Any]) -> None:
         from runners.tracking import export
 
         export(store, keys, group=frame["name"], **frame["tracking"])
+    if word is None:
+        raise FairfightError(UNTOLD)
 
 
 def make(frame: dict[str, Any]) -> Column:
@@ -182,13 +189,19 @@ def exit_code(invocation: Path) -> int:
     return 1 if bad or broken else 0
 
 
-def note(store: str, keys: list[str], error: str | None, done: Sequence[str] = (), again: Path | None = None) -> Path:
-    """Leaves word of what this job is to run and what it found `done` (`again`: in the place of an earlier word); the
-    exit code is decided from these notes and the store."""
-    folder = Path(os.environ.get(INVOCATION) or begin())
-    folder.mkdir(parents=True, exist_ok=True)
+def note(
+    store: str, keys: list[str], error: str | None, done: Sequence[str] = (), again: Path | None = None
+) -> Path | None:
+    """Leaves word of what this job is to run and what it found `done` (`again`: in the place of an earlier word, which
+    stays where that fails); the exit code is decided from these notes and the store. None: nothing could be left."""
     word = {"store": store, "keys": keys, "error": error, "done": list(done)}
-    target = again or folder / f"{uuid.uuid4().hex}.json"
-    target.with_suffix(".partial").write_text(json.dumps(word))  # whoever counts may look at any time
-    target.with_suffix(".partial").rename(target)
+    try:
+        folder = Path(os.environ.get(INVOCATION) or begin())
+        folder.mkdir(parents=True, exist_ok=True)
+        target = again or folder / f"{uuid.uuid4().hex}.json"
+        target.with_suffix(".partial").write_text(json.dumps(word))  # whoever counts may look at any time
+        target.with_suffix(".partial").rename(target)
+    except OSError as failure:  # a full disk must not keep the job from what it can do
+        LOG.error("This job cannot leave word of what it runs (%s); make room there.", first_line(failure))
+        return again
     return target

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -128,3 +132,83 @@ def test_shards_out_of_memory_are_read_again(tmp_path: Path, monkeypatch: pytest
         found = shelf.find("1.last", [f"{name}{r}" for name in "xyz" for r in ROWS])
         assert [found[f"{name}b"][7] for name in "xyz"] == [ord(name) for name in "xyz"]
     assert len(shelf.cache._open) == 1
+
+
+def test_an_error_of_reading_costs_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, a disk that hiccups, a clock that may not be set: none says that the shard is damaged."""
+    sidecar = fill(tmp_path)
+
+    def refuse(*_: object) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    def miss(*_: object) -> str:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")  # so safetensors, without a free handle
+
+    for name, met in (("sha256", refuse), ("load_file", miss)):
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, name, met)
+            assert Cache(tmp_path).shelf(PREIMAGE).find("1.last", ROWS) == {}
+        assert sidecar.exists() and sidecar.with_suffix(".safetensors").exists()
+    monkeypatch.setattr(cache.os, "utime", refuse)
+    assert len(Cache(tmp_path).shelf(PREIMAGE).find("1.last", ROWS)) == 3
+
+
+READ_ONLY = """
+import logging, os, sys
+import numpy as np
+from pathlib import Path
+from arena.cache import Cache, Cost
+logging.basicConfig(stream=sys.stderr)
+shared = Cache(Path(sys.argv[1]))
+shelf, other = shared.shelf({"model": "m", "kind": "activations"}), shared.shelf({"model": "other"})
+if os.getuid() == 0:
+    os.seteuid(65534)
+assert len(shelf.find("1.last", ["a", "b", "c"])) == 3
+with shared.claims.settling():
+    assert shared.claims.busy(["x"]) == set()
+for new in (shelf, other):
+    new.put(["d", "e"], {"1.last": [np.full(4, 7.0), np.full(4, 8.0)], "1.tokens": [np.ones((2, 3)), np.ones((1, 3))]},
+            Cost(100, 1))
+    assert new.find("1.last", ["e"])["e"].tolist() == [8.0] * 4
+    assert new.find("1.tokens", ["d"])["d"].shape == (2, 3)
+    assert not new.lacks("1.last", ["d", "e"])
+assert other.rate("cpu") == 0.01
+os._exit(0)
+"""
+
+
+def test_a_read_only_cache_is_read_and_what_it_lacks_is_held(tmp_path: Path) -> None:
+    """By nobody, where root runs the tests, who may write everywhere."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        root = Path(folder) / "cache"
+        sidecar = fill(root)
+        for path in (root.parent, root, *root.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        before = sorted(root.rglob("*"))
+        done = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, str(root)], check=False, capture_output=True, text=True,
+            cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert sorted(root.rglob("*")) == before
+        for path in (root.parent, root, sidecar.parent):  # so that they can be taken away
+            path.chmod(0o755)
+    (told,) = done.stderr.strip().splitlines()
+    assert "may not be written to" in told and "cache.dir=<folder>" in told
+
+
+def test_what_is_held_in_memory_alone_gives_way_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is missing then, like a shard that was trimmed, and is no torn one."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("arena.cache.OPEN_BYTES", 40_000)
+    monkeypatch.setattr(cache.tempfile, "mkstemp", refuse)
+    shelf = Cache(tmp_path).shelf(PREIMAGE)
+    for row in "xyz":
+        shelf.put([row], {"1.last": [np.zeros(4000, np.float64)]}, Cost(10, 1))
+    assert [row in shelf.find("1.last", [row]) for row in "xyz"] == [False, False, True]
+    assert shelf.lacks("1.last", "xyz") == {"x", "y"}
+    assert shelf.rate("cpu") == pytest.approx(0.1)
+    assert not list(tmp_path.rglob("*.*"))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import time
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -87,6 +91,40 @@ class Hungry(Faulty):
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         np.zeros((1 << 24, 1 << 24))  # two petabytes
         return self
+
+
+class Fills(Faulty):
+    """Leaves no room on the disk that FAULTY_DISK names."""
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        with contextlib.suppress(OSError), (Path(os.environ["FAULTY_DISK"]) / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1000))
+        return self
+
+
+class Dies(Faulty):
+    """Is too much for the machine, with many labels: what the kernel does then."""
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        if len(train) > 45:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self
+
+
+class Wordy(Faulty):
+    """Fails as scikit-learn words it."""
+
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        raise ValueError(
+            "\nAll the 5 fits failed.\nIt is very likely that your model is misconfigured.\nYou can try to debug the "
+            "error by setting error_score='raise'.\n\nBelow are more details about the failures:\n" + 80 * "-"
+        )
+
+
+class Endless(Faulty):
+    def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
+        raise ValueError(f"could not convert string to float: {'x' * 9999!r}")
 
 
 class Reads(Faulty):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
+import signal
 import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from results.record import Record
@@ -38,7 +42,7 @@ def fairfight(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_faulty_contender_costs_the_others_nothing(base: list[str], tmp_path: Path, capsys: Any) -> None:
-    kinds = ("Raises", "Hangs", "Nan", "Narrow", "Fickle", "Hungry", "Seeded", "Faulty")
+    kinds = ("Raises", "Wordy", "Endless", "Hangs", "Nan", "Narrow", "Fickle", "Hungry", "Seeded", "Faulty")
     begun = time.monotonic()
     assert cli.main(["run", *base, "contender=majority", *faulty(*kinds), TRUSTED, "budget.seconds=3"]) == 1
     assert time.monotonic() - begun < 120
@@ -46,7 +50,9 @@ def test_a_faulty_contender_costs_the_others_nothing(base: list[str], tmp_path: 
     assert {name for name, r in found.items() if r.status == "ok"} == {"majority", "seeded", "faulty"}
     told = {name: r.error for name, r in found.items() if r.status != "ok"}
     for name, sentence in {
-        "raises": "ZeroDivisionError: division by zero",
+        "raises": "ZeroDivisionError: division by zero (HYDRA_FULL_ERROR=1 shows where)",
+        "wordy": "ValueError: All the 5 fits failed. (HYDRA_FULL_ERROR=1 shows where)",
+        "endless": "ValueError: could not convert string to float: 'xxx",
         "hangs": "It ran for longer than the 3 s of budget.seconds",
         "nan": "faulty gave NaN or infinite scores",
         "narrow": "its score() must give one column per class",
@@ -55,10 +61,11 @@ def test_a_faulty_contender_costs_the_others_nothing(base: list[str], tmp_path: 
     }.items():
         assert sentence in str(told[name])
         assert "\n" not in str(told[name])
+        assert len(str(told[name])) < 400
     assert found["hangs"].status == "over_budget"
     assert found["hangs"].spent["selection"]["real_seconds"] >= 2.5
     err = capsys.readouterr().err
-    assert "6 of 9 cells are not ok" in err
+    assert "8 of 11 cells are not ok" in err
     assert "Traceback" not in err
 
 
@@ -141,6 +148,88 @@ def test_a_full_disk_under_the_store_says_so_and_keeps_what_is_there(base: list[
     assert "cannot be written to" in done.stderr
     assert "goes on from what is finished" in done.stderr
     assert {p: p.read_bytes() for p in (tmp_path / "runs" / "records").iterdir()} == before
+
+
+def no_files() -> None:
+    """Every write to a file fails."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+
+
+def test_a_disk_that_takes_nothing_is_told_in_a_sentence(base: list[str], tmp_path: Path) -> None:
+    """Of a sweep Hydra writes down its own configuration, before any job."""
+    (tmp_path / "runs").mkdir()
+    for words in (["-m"], []):
+        done = fairfight("run", *words, *base, "contender=majority", preexec_fn=no_files)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "File too large" in done.stderr
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("a disk cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up_ends_no_sweep(base: list[str], disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Store, cache and what jobs leave word in: what is finished stays, and every job is tried."""
+    monkeypatch.setenv("FAIRFIGHT_CACHE", str(disk / "cache"))
+    monkeypatch.setenv("FAULTY_DISK", str(disk))
+    words = ["-m", *base, "contender=majority", *faulty("Fills"), TRUSTED, "regime.labels=64,48", f"store={disk}/runs"]
+    done = fairfight("run", *words)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("The store") == 2  # each job tells of its own
+    assert "cannot leave word of what it runs" in done.stderr
+    (kept,) = Store(disk / "runs").records()
+    assert kept.cell.contender["name"] == "majority" and kept.status == "ok"
+
+
+def test_a_warm_cache_on_a_read_only_disk_serves_a_run(base: list[str], tmp_path: Path, disk: Path) -> None:
+    """What it holds is read, what it lacks is computed, and both say what they say elsewhere."""
+    words = [*base, "contender=linear_probe"]
+    here, new = ([f"contender.linear_probe.{name}" for name in (f"layer={n}", f"grid.layer=[{n}]")] for n in (0, 1))
+    assert cli.main(["run", *words, *here, f"cache.dir={disk}"]) == 0
+    files = sorted(disk.rglob("*"))
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for number, wanted in enumerate((here, new)):
+        done = fairfight("run", *words, *wanted, f"cache.dir={disk}", f"store={tmp_path / f'closed{number}'}")
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("may not be written to") == number
+        assert "torn" not in done.stderr
+    assert sorted(disk.rglob("*")) == files
+    assert cli.main(["run", *words, *new]) == 0
+    for store in ("closed0", "closed1"):
+        for closed in Store(tmp_path / store).records():
+            other = Store(tmp_path / "runs").load(closed.key)
+            assert other is not None and other.test is not None and closed.test is not None
+            np.testing.assert_allclose(closed.test.score, other.test.score, rtol=1e-3, atol=1e-3)
+
+
+def test_a_cell_that_gets_its_process_killed_again_and_again_is_given_up(base: list[str], tmp_path: Path) -> None:
+    """One death may have had any reason; at the second one the cell is to blame, and the others have their turn."""
+    words = [*base, "contender=majority", *faulty("Dies", "Faulty"), TRUSTED]
+    assert fairfight("run", *words).returncode == -signal.SIGKILL
+    assert set(by_name(tmp_path)) == {"majority"}
+    check = fairfight("store", "check", str(tmp_path / "runs"))
+    assert check.returncode == 0 and "1 record sound, in 1 file and 0 packs; 0 findings" in check.stdout
+    assert fairfight("run", *words).returncode == -signal.SIGKILL  # tried again, behind the others
+    assert set(by_name(tmp_path)) == {"majority", "faulty"}
+    done = fairfight("run", *words)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    found = by_name(tmp_path)
+    assert found["dies"].status == "failed"
+    assert "Its process was killed 2 times while in this cell, probably for lack of memory;" in str(found["dies"].error)
+    assert found["dies"].error in done.stderr
+    assert not list((tmp_path / "runs" / ".running").glob(f"{found['dies'].key}*"))
+    assert fairfight("run", *words, "resume=failed").returncode == -signal.SIGKILL  # whoever asks may see for himself
 
 
 def test_an_unreachable_w_and_b_costs_no_record(

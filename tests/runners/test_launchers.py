@@ -69,6 +69,26 @@ def test_records_are_the_same_under_every_launcher_and_after_a_kill(base: list[s
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in early} == early
 
 
+def test_a_process_that_is_killed_under_a_launcher_is_told_in_a_sentence(base: list[str], tmp_path: Path) -> None:
+    """Its death is that of the others, too. The first rerun blames nobody, the second one the guilty cell alone."""
+    dies = "+contender.dies={_target_:tests.runners.faulty.Dies,lean:1.0}"
+    shared = [w for w in base if not w.startswith("regime.labels")]
+    words = ["launcher=cores", *shared, "contender=majority", dies, "trusted=[tests]", "regime.labels=64,32"]
+    for _ in range(2):
+        process = start(*words)
+        _, told = process.communicate(timeout=300)
+        assert process.returncode == 1
+        assert "Traceback" not in told
+        assert "A process of the launcher was killed, probably for lack of memory" in told
+        assert "hydra.launcher.n_jobs=1" in told
+    process = start(*words)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "Its process was killed 2 times while in this cell" in told
+    statuses = {(r.cell.regime["labels"], r.cell.contender["name"]): r.status for r in what(tmp_path / "runs").values()}
+    assert statuses == {(64, "majority"): "ok", (64, "dies"): "failed", (32, "majority"): "ok", (32, "dies"): "ok"}
+
+
 def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Path) -> None:
     """The signal that SLURM sends before it takes a node away, to the job itself."""
     store = tmp_path / "preempted"
