@@ -119,7 +119,7 @@ def tracks(node: Mapping[str, Any]) -> list[str]:
     """The tracks that a contender of ours can fight in; of a wrapper, those of what it wraps too."""
     target, params = _target("contender", node, [], "fit")
     of = params.get("of")
-    wrapped = raw("contender", of) if isinstance(of, str) else of
+    wrapped: Any = raw("contender", of) if isinstance(of, str) else of
     inner = None if of is None else _target("contender", wrapped, [], "fit")[0]
     return [track for track in DOES if _able(target, inner, track)]
 
