@@ -18,17 +18,17 @@ import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from arena.assets import sha256
-from arena.claims import Claims
+from arena.claims import PATIENCE, Claims
 from arena.contract import Dialogue, FairfightError, Text, first_line
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ STALE_SECONDS = 3600.0
 OPEN_BYTES = 2e9  # of shards kept in memory; the least recently used are read again when asked for
 
 Shard = dict[str, "list[np.ndarray] | np.ndarray"]
+Asked = TypeVar("Asked")
 
 
 def digest(*parts: str) -> str:
@@ -154,6 +155,36 @@ class Shelf:
             shard = self._read(sidecar)
             if shard is not None:
                 found |= {row: shard[column][i] for row, i in places}
+        return found
+
+    def place(self, column: str) -> str:
+        """What a column is called in claims."""
+        return f"{self.folder.name}/{column}"
+
+    def made(
+        self,
+        column: str,
+        asked: Mapping[str, Asked],
+        make: Callable[[list[Asked]], tuple[Mapping[str, Sequence[np.ndarray]], Cost]],
+    ) -> dict[str, np.ndarray]:
+        """A column's rows; `make` gives the columns of those that are missing, from what is asked of each. What another
+        process is making is waited for."""
+        found = self.find(column, list(asked))
+        claims = self.cache.claims
+        while missing := [row for row in asked if row not in found]:
+            with self.cache.writing(), claims.settling():
+                absent = self.lacks(column, missing)
+                busy = claims.busy().get(self.place(column), set())
+                mine = [row for row in missing if row in absent and row not in busy]
+                claim = claims.make([self.place(column)], mine) if mine else None
+            if claim is None:
+                time.sleep(PATIENCE if absent else 0)
+            else:
+                with claim:
+                    columns, cost = make([asked[row] for row in mine])
+                    self.put(mine, columns, cost)
+                found |= zip(mine, columns[column], strict=True)
+            found |= self.find(column, [row for row in missing if row not in found])
         return found
 
     def put(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> None:
