@@ -41,6 +41,12 @@ def start(*words: str, threads: str = "2") -> subprocess.Popen[str]:
     )
 
 
+def cells_run(store: Path) -> int:
+    """How many cells submitted jobs ran; the store would keep the first records, whatever was computed again."""
+    logs = "".join(path.read_text() for path in store.glob(".hydra/.submitit/*/*.out"))
+    return sum(line.startswith("ok ") for line in logs.splitlines())
+
+
 def elsewhere(base: list[str], store: Path) -> list[str]:
     return [*(w for w in base if not w.startswith("store=")), f"store={store}"]
 
@@ -67,6 +73,7 @@ def test_records_are_the_same_under_every_launcher_and_after_a_kill(base: list[s
     assert found.keys() == whole.keys()
     assert not [key for key in whole if soak.apart(whole[key], found[key])]
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in early} == early
+    assert cells_run(store) == 18 - len(early)
 
 
 def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Path) -> None:
@@ -87,6 +94,7 @@ def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Pat
     assert len(what(store)) == 48
     logs = "".join(p.read_text() for p in store.glob(".hydra/.submitit/*/*.err"))
     assert "preempted" in logs  # it was, and not just late
+    assert 48 - len(jobs) <= cells_run(store) <= 48  # a job may have died between a record and its line
 
 
 def _is_job(process: Path, tmp_path: Path) -> bool:
