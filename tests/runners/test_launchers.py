@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -161,7 +162,10 @@ def test_a_launcher_that_cannot_start_here_is_told_in_a_sentence(
 def test_a_short_soak_loses_nothing(tmp_path: Path, capsys: Any) -> None:
     """What `make soak` does for half an hour, for half a minute."""
     assert soak.soak(tmp_path, minutes=0.4, processes=2, seed=1, every=1.0, sizes=(32, 48), seeds=2) == 0
-    assert "lost 0, torn 0, wrong 0, commands that broke 0" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "lost 0, torn 0, wrong 0, commands that broke 0" in out
+    happened = {what: int(n) for n, what in re.findall(r"(\d+) (kills|rounds to the end)", out)}
+    assert happened["kills"] > 0 and happened["rounds to the end"] > 0
 
 
 def test_one_thread_and_two_give_the_same_answers(base: list[str], tmp_path: Path) -> None:
