@@ -33,6 +33,7 @@ from arena.contract import Dialogue, FairfightError, Text, first_line
 
 _LOG = logging.getLogger(__name__)
 STALE_SECONDS = 3600.0
+MOST_SHARDS = 300  # that the price of reading is taken from
 OPEN_BYTES = 2e9  # of shards kept in memory; the least recently used are read again when asked for
 
 Shard = dict[str, "list[np.ndarray] | np.ndarray"]
@@ -280,6 +281,26 @@ class Shelf:
         for column, rows in self._index.items():
             self._index[column] = {row: place for row, place in rows.items() if place[0] != sidecar}
         drop(sidecar)
+
+
+def rates(root: Path) -> dict[tuple[str, str, str], float]:
+    """Seconds per token and block that reading took, by the model's id, its dtype and the device: the median over the
+    shards of states that were used last."""
+
+    def age(sidecar: Path) -> float:
+        with contextlib.suppress(OSError):  # another process dropped it
+            return -sidecar.stat().st_mtime
+        return 0.0
+
+    told: dict[tuple[str, str, str], list[float]] = {}
+    for sidecar in sorted(root.glob("*/*.json"), key=age)[:MOST_SHARDS]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):  # may be a stranger's
+            note = json.loads(sidecar.read_text())
+            preimage = note["preimage"]
+            if preimage["kind"] == "activations":
+                each = told.setdefault((preimage["model"], preimage["dtype"], note["device"]), [])
+                each.append(note["seconds"] / note["token_layers"])
+    return {where: statistics.median(each) for where, each in told.items() if each}
 
 
 def drop(sidecar: Path) -> None:

@@ -130,6 +130,17 @@ def identify(spec: ModelSpec) -> ModelIdentity:
     raise FairfightError(f"Unknown model.source={spec.source!r}; choose wheel, hub or local.")
 
 
+def device_of(spec: ModelSpec) -> str:
+    """Where a model will be; without torch, where its records tell of most."""
+    if spec.device != "auto":
+        return spec.device
+    try:
+        import torch
+    except ImportError:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load(spec: ModelSpec) -> LoadedModel:
     """The model of `spec`, on its device, in evaluation mode, with its tokenizer."""
     import torch
@@ -144,7 +155,7 @@ def load(spec: ModelSpec) -> LoadedModel:
         source = str(_local_folder(spec))
     else:
         source, where["revision"] = spec.id, identity.revision
-    device = spec.device if spec.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_of(spec)
     try:
         with _quiet():
             tokenizer = AutoTokenizer.from_pretrained(source, **where)

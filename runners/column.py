@@ -334,9 +334,13 @@ def load_reader(
     from arena.cache import Cache
     from arena.models import load
 
-    root = Path(cache_root).expanduser() if cache_root else cache_dir() / "activations"
     loaded = load(model)
-    return Reader(loaded, Cache(root, max_gb), Dictionaries(dict(dictionaries), loaded.device))
+    return Reader(loaded, Cache(cache_folder(cache_root), max_gb), Dictionaries(dict(dictionaries), loaded.device))
+
+
+def cache_folder(told: str | None) -> Path:
+    """The folder of the cache of activations, where `cache.dir` says so or by default."""
+    return Path(told).expanduser() if told else cache_dir() / "activations"
 
 
 def _track(name: str) -> Any:

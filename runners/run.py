@@ -19,6 +19,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from arena.assets import cache_dir
 from arena.contract import Budget, FairfightError, Regime, first_line
+from arena.meter import peak_mib
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig, RunConfig, register
 from results.store import Store, StoreError
@@ -63,15 +64,13 @@ def job(frame: dict[str, Any]) -> None:
     done = [k for k in keys if found[k] == "ok" and k not in left]
     note(str(store.root), keys, None, done, word)
     if todo:
-        planned = plan.estimate(made, todo, plan.recall([store.root]))
+        planned = plan.estimate(made, todo, plan.recall([store.root], [column.cache_folder(frame["cache"]["dir"])]))
         LOG.info("%s", planned.told())
         begun = time.perf_counter()
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
         took = time.perf_counter() - begun
         if planned.seconds:
-            least, off = ("at least ", "") if planned.unknown else ("", f" ({took / planned.seconds - 1:+.0%})")
-            planned_for, took_for = map(plan.duration, (planned.seconds, took))
-            LOG.info("%s: planned %s%s, took %s%s", planned.task, least, planned_for, took_for, off)
+            LOG.info("%s", planned.missed(took, peak_mib()))
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
     if frame["tracking"]["mode"] != "disabled":
