@@ -189,44 +189,55 @@ class Reader:
 
     def _encode(self, prompts: list[Text], site: Site) -> None:
         """Caches a dictionary's latents of states that are cached."""
-        shelf, column = self._shelf(site), _column(site)
-        rows = [content_of(prompt) for prompt in prompts]
-        found = shelf.find(column, rows)
-        missing = [prompt for prompt, row in zip(prompts, rows, strict=True) if row not in found]
-        if not missing:
-            return
-        start = time.perf_counter()
-        values = _pairs(self.dictionaries[site.features].encode_sparse(self.under(missing, site)))
-        took = time.perf_counter() - start
-        self.encoding += took
-        shelf.put([content_of(p) for p in missing], {column: values}, Cost(len(missing), took))
+
+        def encode(missing: list[Text]) -> tuple[dict[str, list[np.ndarray]], Cost]:
+            start = time.perf_counter()
+            values = _pairs(self.dictionaries[site.features].encode_sparse(self.under(missing, site)))
+            took = time.perf_counter() - start
+            self.encoding += took
+            return {_column(site): values}, Cost(len(missing), took)
+
+        self._shelf(site).made(_column(site), {content_of(prompt): prompt for prompt in prompts}, encode)
 
     def _read(self, prompts: list[Text], sites: list[Site], chat: bool) -> None:
         """Reads what no shelf holds, shard by shard; what another process is reading is waited for."""
         rows = [content_of(prompt) for prompt in prompts]
         gaps = {site: set(rows) - set(self._shelf(site).find(_column(site), rows)) for site in sites}
-        absent = [site for site in sites if gaps[site]]
-        if not absent:
-            return
         missing = set().union(*gaps.values())
+        if not missing:
+            return
         ids = {i: self.ids(prompts[i], chat) for i, row in enumerate(rows) if row in missing}
-        claims, columns = self.cache.claims, [f"{self._shelf(site).folder.name}/{_column(site)}" for site in absent]
+        order, seen = by_length(ids), set[str]()
         with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
             while missing:
-                with self.cache.writing(), claims.settling():
-                    done = missing - set().union(*(self._shelf(site).lacks(_column(site), missing) for site in absent))
-                    missing -= done
-                    bar.update(sum(len(ids[i]) for i in ids if rows[i] in done))
-                    busy = claims.busy(columns)
-                    free = {i: ids[i] for i in ids if rows[i] in missing and rows[i] not in busy}
-                    shard = next(chunks(by_length(free), TOKENS_PER_SHARD, free), [])
-                    claim = claims.make(columns, [rows[i] for i in shard]) if shard else None
+                with self.cache.writing(), self.cache.claims.settling():
+                    gaps = {site: self._shelf(site).lacks(_column(site), gap) for site, gap in gaps.items()}
+                    done = missing - set().union(*gaps.values())
+                    missing, theirs = missing - done, done - seen
+                    bar.update(sum(len(ids[i]) for i in ids if rows[i] in theirs))
+                    mine, free = self._free(gaps, [rows[i] for i in order])
+                    shard = next(chunks([i for i in order if rows[i] in free], TOKENS_PER_SHARD, ids), [])
+                    columns = [self._shelf(site).place(_column(site)) for site in mine]
+                    claim = self.cache.claims.make(columns, [rows[i] for i in shard]) if shard else None
                 if claim is None:
                     time.sleep(PATIENCE if missing else 0)
                     continue
                 with claim:
-                    self._read_shard(shard, prompts, ids, absent, chat, bar)
-                missing -= {rows[i] for i in shard}
+                    self._read_shard(shard, prompts, ids, mine, chat, bar)
+                read = {rows[i] for i in shard}
+                gaps = {site: gap - read if site in mine else gap for site, gap in gaps.items()}
+                missing, seen = set().union(*gaps.values()), seen | read
+
+    def _free(self, gaps: Mapping[Site, set[str]], order: list[str]) -> tuple[list[Site], set[str]]:
+        """The sites at which nobody has read or is reading the first row of `order` that has any, and the rows of which
+        just that is true; to be asked while settling."""
+        busy = self.cache.claims.busy()
+        free = {site: gap - busy.get(self._shelf(site).place(_column(site)), set()) for site, gap in gaps.items()}
+        left = set().union(*free.values())
+        first = next((row for row in order if row in left), None)
+        mine = [site for site in free if first in free[site]]
+        others = [free[site] for site in free if first not in free[site]]
+        return mine, left.intersection(*(free[site] for site in mine)).difference(*others)
 
     def _read_shard(
         self,

@@ -23,17 +23,16 @@ def answered_states(reader: Reader, prompts: Sequence[str], answers: Sequence[st
     shelf = reader.shelf("answers", chat=False)
     words = digest(*answers)
     rows = [digest(prompt) for prompt in prompts]
-    found = shelf.find(f"{layer}.{words}", rows)
-    missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
-    if missing:
+
+    def read(missing: list[str]) -> tuple[dict[str, list[np.ndarray]], Cost]:
         depth = reader.loaded.layers
         layers = sorted({layer} | {round(share * depth) for share in STATIONS if round(share * depth) < layer})
         start = time.perf_counter()
         values, tokens = _compute(reader, missing, continuation_ids(reader, answers, chat=False), layers)
         cost = Cost(tokens * (layer + 1), time.perf_counter() - start, reader.loaded.device)
-        columns = {f"{at}.{words}": list(values[:, i]) for i, at in enumerate(layers)}
-        shelf.put([digest(p) for p in missing], columns, cost)
-        found |= {digest(p): values[k, layers.index(layer)] for k, p in enumerate(missing)}
+        return {f"{at}.{words}": list(values[:, i]) for i, at in enumerate(layers)}, cost
+
+    found = shelf.made(f"{layer}.{words}", dict(zip(rows, prompts, strict=True)), read)
     return np.stack([found[row] for row in rows])
 
 

@@ -21,25 +21,27 @@ import tempfile
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from arena.assets import sha256
-from arena.claims import Claims
+from arena.claims import PATIENCE, Claims
 from arena.contract import Dialogue, FairfightError, Text, first_line
 
 _LOG = logging.getLogger(__name__)
 STALE_SECONDS = 3600.0
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)  # what writing to another's folder or a read-only disk meets
+MOST_SHARDS = 300  # that the price of reading is taken from
 OPEN_BYTES = 2e9  # of shards kept in memory; the least recently used are read again when asked for
 
 Shard = dict[str, "list[np.ndarray] | np.ndarray"]
+Asked = TypeVar("Asked")
 
 
 def digest(*parts: str) -> str:
@@ -182,6 +184,36 @@ class Shelf:
                 found |= {row: shard[column][i] for row, i in places}
         return found
 
+    def place(self, column: str) -> str:
+        """What a column is called in claims."""
+        return f"{self.folder.name}/{column}"
+
+    def made(
+        self,
+        column: str,
+        asked: Mapping[str, Asked],
+        make: Callable[[list[Asked]], tuple[Mapping[str, Sequence[np.ndarray]], Cost]],
+    ) -> dict[str, np.ndarray]:
+        """A column's rows; `make` gives the columns of those that are missing, from what is asked of each. What another
+        process is making is waited for."""
+        found = self.find(column, list(asked))
+        claims = self.cache.claims
+        while missing := [row for row in asked if row not in found]:
+            with self.cache.writing(), claims.settling():
+                absent = self.lacks(column, missing)
+                busy = claims.busy().get(self.place(column), set())
+                mine = [row for row in missing if row in absent and row not in busy]
+                claim = claims.make([self.place(column)], mine) if mine else None
+            if claim is None:
+                time.sleep(PATIENCE if absent else 0)
+            else:
+                with claim:
+                    columns, cost = make([asked[row] for row in mine])
+                    self.put(mine, columns, cost)
+                found |= zip(mine, columns[column], strict=True)
+            found |= self.find(column, [row for row in missing if row not in found])
+        return found
+
     def put(self, rows: Sequence[str], columns: Mapping[str, Sequence[np.ndarray]], cost: Cost) -> None:
         """Writes one shard atomically: for each column one array per row (ragged first axes allowed)."""
         sidecar = self.folder / f"{uuid.uuid4().hex}.json"
@@ -297,6 +329,26 @@ class Shelf:
     def _forget(self, sidecar: Path) -> None:
         for column, rows in self._index.items():
             self._index[column] = {row: place for row, place in rows.items() if place[0] != sidecar}
+
+
+def rates(root: Path) -> dict[tuple[str, str, str], float]:
+    """Seconds per token and block that reading took, by the model's id, its dtype and the device: the median over the
+    shards of states that were used last."""
+
+    def age(sidecar: Path) -> float:
+        with contextlib.suppress(OSError):  # another process dropped it
+            return -sidecar.stat().st_mtime
+        return 0.0
+
+    told: dict[tuple[str, str, str], list[float]] = {}
+    for sidecar in sorted(root.glob("*/*.json"), key=age)[:MOST_SHARDS]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, ZeroDivisionError):  # may be a stranger's
+            note = json.loads(sidecar.read_text())
+            preimage = note["preimage"]
+            if preimage["kind"] == "activations":
+                each = told.setdefault((preimage["model"], preimage["dtype"], note["device"]), [])
+                each.append(note["seconds"] / note["token_layers"])
+    return {where: statistics.median(each) for where, each in told.items() if each}
 
 
 def drop(sidecar: Path) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -30,17 +30,16 @@ class Claims:
         with FileLock(self.folder / "mutex"):
             yield
 
-    def busy(self, columns: Iterable[str]) -> set[str]:
-        """Rows for which other processes compute all of `columns`; to be asked while settling."""
-        wanted = set(columns)
-        rows: set[str] = set()
+    def busy(self) -> dict[str, set[str]]:
+        """By column the rows that processes are computing; to be asked while settling."""
+        rows: dict[str, set[str]] = {}
         for file in self.folder.glob("*.json"):
             if self._void(file):
                 continue
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 claim = json.loads(file.read_text())
-                if wanted <= set(claim["columns"]):
-                    rows |= set(claim["rows"])
+                for column in claim["columns"]:
+                    rows.setdefault(column, set()).update(claim["rows"])
         return rows
 
     def make(self, columns: Sequence[str], rows: Sequence[str]) -> Claim:

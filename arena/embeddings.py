@@ -37,15 +37,14 @@ def encode(reader: Reader, texts: Sequence[str]) -> Encoded:
     shelf = _shelf(reader)
     ids = [list(row) for row in tokenizer(list(texts), truncation=True, max_length=LONGEST)["input_ids"]]
     rows = [digest(text) for text in texts]
-    found = shelf.find("embedding", rows)
-    missing = [i for i, row in enumerate(rows) if row not in found]
-    if missing:
+
+    def embed(missing: list[list[int]]) -> tuple[dict[str, list[np.ndarray]], Cost]:
         start = time.perf_counter()
-        fresh = _compute(model, {i: ids[i] for i in missing}, reader.loaded.device)
-        tokens = sum(len(ids[i]) for i in missing)
-        cost = Cost(tokens, time.perf_counter() - start, reader.loaded.device)
-        shelf.put([rows[i] for i in fresh], {"embedding": list(fresh.values())}, cost)
-        found |= {rows[i]: value for i, value in fresh.items()}
+        fresh = _compute(model, dict(enumerate(missing)), reader.loaded.device)
+        cost = Cost(sum(map(len, missing)), time.perf_counter() - start, reader.loaded.device)
+        return {"embedding": [fresh[i] for i in range(len(missing))]}, cost
+
+    found = shelf.made("embedding", dict(zip(rows, ids, strict=True)), embed)
     weights = sum(p.numel() for p in model.encoder.parameters())
     return Encoded(np.stack([found[row] for row in rows]), [len(row) for row in ids], weights)
 

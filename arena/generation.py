@@ -173,19 +173,15 @@ def remembered(
     shelf = reader.shelf("answers of the model", chat=True)
     column = f"{most}.{least}.{temperature}"
     rows = [digest(str(ask.seed if temperature else 0), *map(str, ask.ids)) for ask in asks]
-    found = shelf.find(column, rows)
-    missing = {row: ask for row, ask in zip(rows, asks, strict=True) if row not in found}
-    if missing:
+
+    def say(missing: list[Ask]) -> tuple[dict[str, list[np.ndarray]], Cost]:
         start = time.perf_counter()
-        new = generate(reader.loaded, list(missing.values()), most, least=least, temperature=temperature, done=done)
-        tokens = sum(passed(ask, len(ids)) for ask, ids in zip(missing.values(), new, strict=True))
+        new = generate(reader.loaded, missing, most, least=least, temperature=temperature, done=done)
+        tokens = sum(passed(ask, len(ids)) for ask, ids in zip(missing, new, strict=True))
         cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
-        fresh = {
-            row: np.array([len(ids), *ids] + [0] * (most - len(ids)), np.int32)
-            for row, ids in zip(missing, new, strict=True)
-        }
-        shelf.put(list(fresh), {column: list(fresh.values())}, cost)
-        found |= fresh
+        return {column: [np.array([len(ids), *ids] + [0] * (most - len(ids)), np.int32) for ids in new]}, cost
+
+    found = shelf.made(column, dict(zip(rows, asks, strict=True)), say)
     return [found[row][1 : 1 + int(found[row][0])].astype(int).tolist() for row in rows], shelf.rate(
         reader.loaded.device
     ) if asks else 0.0

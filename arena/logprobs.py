@@ -52,15 +52,14 @@ def logprobs(reader: Reader, prompts: Sequence[str], continuations: Sequence[str
     shelf = reader.shelf("logprobs", chat)
     column = digest(*continuations)
     rows = [digest(prompt) for prompt in prompts]
-    found = shelf.find(column, rows)
-    missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
-    if missing:
+
+    def ask(missing: list[str]) -> tuple[dict[str, list[np.ndarray]], Cost]:
         start = time.perf_counter()
         values, tokens = _compute(reader, missing, continuation_ids(reader, continuations, chat), chat)
         took = time.perf_counter() - start
-        fresh = {digest(p): value for p, value in zip(missing, values, strict=True)}
-        shelf.put(list(fresh), {column: list(values)}, Cost(tokens * reader.loaded.layers, took, reader.loaded.device))
-        found |= fresh
+        return {column: list(values)}, Cost(tokens * reader.loaded.layers, took, reader.loaded.device)
+
+    found = shelf.made(column, dict(zip(rows, prompts, strict=True)), ask)
     return np.stack([found[row] for row in rows])
 
 
@@ -194,15 +193,14 @@ def likelihood(reader: Reader, said: Sequence[Dialogue]) -> np.ndarray:
     """Mean log-probability of an answer's tokens, given its prompt in the chat template, [n] in nats, cached."""
     shelf = reader.shelf("likelihood", chat=True)
     rows = [content_of(one) for one in said]
-    found = shelf.find("mean", rows)
-    missing = [one for row, one in dict(zip(rows, said, strict=True)).items() if row not in found]
-    if missing:
+
+    def ask(missing: list[Dialogue]) -> tuple[dict[str, list[np.ndarray]], Cost]:
         start = time.perf_counter()
         values, tokens = _likelihood(reader, missing)
         cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
-        fresh = {content_of(one): value for one, value in zip(missing, values, strict=True)}
-        shelf.put(list(fresh), {"mean": list(values)}, cost)
-        found |= fresh
+        return {"mean": list(values)}, cost
+
+    found = shelf.made("mean", dict(zip(rows, said, strict=True)), ask)
     return np.array([float(found[row]) for row in rows])
 
 
@@ -261,14 +259,14 @@ def certainty(reader: Reader, prompts: Sequence[str]) -> np.ndarray:
     largest, [n, 3] in nats, cached."""
     shelf = reader.shelf("certainty", chat=False)
     rows = [digest(prompt) for prompt in prompts]
-    found = shelf.find("certainty", rows)
-    missing = [p for p, row in dict(zip(prompts, rows, strict=True)).items() if row not in found]
-    if missing:
+
+    def ask(missing: list[str]) -> tuple[dict[str, list[np.ndarray]], Cost]:
         start = time.perf_counter()
         fresh, tokens = _certainty(reader, missing)
         cost = Cost(tokens * reader.loaded.layers, time.perf_counter() - start, reader.loaded.device)
-        shelf.put([digest(missing[i]) for i in fresh], {"certainty": list(fresh.values())}, cost)
-        found |= {digest(missing[i]): value for i, value in fresh.items()}
+        return {"certainty": [fresh[i] for i in range(len(missing))]}, cost
+
+    found = shelf.made("certainty", dict(zip(rows, prompts, strict=True)), ask)
     return np.stack([found[row] for row in rows])
 
 

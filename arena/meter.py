@@ -175,8 +175,13 @@ class Meter:
     def spent(self) -> dict[str, Any]:
         """Every phase's charges, the total, and the peak memory of the process so far in MiB."""
         used = list(self.amortised.values())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return {name: ledger.summary(self.layers) for name, ledger in self.ledgers.items()} | {
             "amortised_tokens": None if None in used else sum(filter(None, used)),
-            "peak_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)),
+            "peak_mib": peak_mib(),
         }
+
+
+def peak_mib() -> int:
+    """The most memory that this process has had so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10))

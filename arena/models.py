@@ -151,6 +151,16 @@ def identify(spec: ModelSpec) -> ModelIdentity:
     raise FairfightError(f"Unknown model.source={spec.source!r}; choose wheel, hub or local.")
 
 
+def device_of(spec: ModelSpec) -> str:
+    """Where a model will be; without torch, where its records tell of most."""
+    if spec.device != "auto":
+        return spec.device
+    try:
+        return "cuda" if _cuda() else "cpu"
+    except ImportError:
+        return "cpu"
+
+
 def load(spec: ModelSpec) -> LoadedModel:
     """The model of `spec`, on its device, in evaluation mode, with its tokenizer."""
     import torch
@@ -165,7 +175,7 @@ def load(spec: ModelSpec) -> LoadedModel:
         source = str(_local_folder(spec))
     else:
         source, where["revision"] = spec.id, identity.revision
-    device = _device(spec)
+    device = _taken(spec)
     placement = {"device_map": _PLACEMENT} if device == MAP else {}
     try:
         with _quiet():
@@ -250,7 +260,7 @@ def _cuda() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _device(spec: ModelSpec) -> str:
+def _taken(spec: ModelSpec) -> str:
     """The device of a spec; with `auto` a launcher's workers, which are numbered, take the cards in turn."""
     import torch
 
@@ -259,14 +269,11 @@ def _device(spec: ModelSpec) -> str:
             "model.device=map needs the package accelerate, which the extra `lab` brings: pip install -c "
             "constraints.txt '.[lab]'."
         )
-    if spec.device != "auto":
-        return spec.device
-    if not torch.cuda.is_available():
-        return "cpu"
+    device = device_of(spec)
     worker = re.search(r"\d+$", multiprocessing.current_process().name)  # LokyProcess-1; a main process has none
-    if worker and torch.cuda.device_count() > 1:
+    if spec.device == "auto" and device == "cuda" and worker and torch.cuda.device_count() > 1:
         torch.cuda.set_device((int(worker[0]) - 1) % torch.cuda.device_count())
-    return "cuda"
+    return device
 
 
 def _entrance(model: PreTrainedModel) -> str:

@@ -1,11 +1,13 @@
 """Half an hour of kills, faults and restarts: nothing may be lost, torn or wrong.
 
-Several processes run overlapping columns of one sweep into one store, before one activation cache, on a tiny model.
+Several processes run overlapping columns of one sweep, and of one of steering, into one store, before one activation
+cache, on a tiny model.
 Every few seconds something befalls them: a process is killed (-9) or paused, a shard of the cache is cut short, gets
 another bit or is deleted, a record is cut short, a stranger's file lies in the store. What was killed starts anew. When
 every cell has been answered, and when time is up, the records are laid beside those of an uninterrupted sweep with a
 cache of its own: lost (was whole once, was not spoiled, is not there), torn (was not spoiled, cannot be read), wrong
-(other answers). Then the next round begins with nothing. The last round is run to its end in peace.
+(other answers). Then the next round begins with nothing. The last round is run to its end in peace, and `store check`
+has to find nothing wrong with it.
 Run: python -m benchmarks.soak --minutes 30
 """
 
@@ -22,16 +24,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import tiny
-from results.record import Record
+from results.record import Record, Rows, Steered
 from results.store import Store, StoreError, read
+from runners.marks import Marks
 
 CONTENDERS = "contender=[majority,bag_of_words,surface,linear_probe,diff_in_means,mass_mean,random_direction]"
+STEERING = [
+    "task=behaviours", "task.behaviours=[upper,short]", "task.selection=3", "task.scoring=3", "task.new_tokens=6",
+    "contender=[no_intervention,diff_in_means]", "regime=quick", "budget=steer", "regime.labels=20",
+]  # fmt: skip
 SIZES = (32, 48, 64, 96)  # labels: a column each
 SEEDS = 6
 PATIENCE = 600  # seconds that one command may take
@@ -39,10 +46,19 @@ PATIENCE = 600  # seconds that one command may take
 
 def command(folder: Path, store: Path, cache: Path, sizes: tuple[int, ...], seeds: list[int]) -> list[str]:
     """`fairfight run` for some columns and seeds of the sweep."""
-    shared = [CONTENDERS, "regime=quick", "budget=quick", "regime.test=60", f"store={store}", f"cache.dir={cache}"]
-    sweep = f"regime.labels={','.join(map(str, sizes))}"
-    words = ["run", "-m", *tiny.overrides(folder, 600), *shared, sweep, f"seeds={seeds}".replace(" ", "")]
-    return [sys.executable, "-m", "runners.cli", *words]
+    detection = [*tiny.overrides(folder, 600), CONTENDERS, "regime=quick", "budget=quick", "regime.test=60"]
+    return _run([*detection, f"regime.labels={','.join(map(str, sizes))}"], store, cache, seeds)
+
+
+def steering(folder: Path, store: Path, cache: Path, seeds: list[int]) -> list[str]:
+    """`fairfight run` for some seeds of the column that steers."""
+    shared = [word for word in tiny.overrides(folder, 600) if word.startswith(("model", "tracking"))]
+    return _run([*STEERING, *shared], store, cache, seeds)
+
+
+def _run(words: list[str], store: Path, cache: Path, seeds: list[int]) -> list[str]:
+    places = [f"store={store}", f"cache.dir={cache}", f"seeds={seeds}".replace(" ", "")]
+    return [sys.executable, "-m", "runners.cli", "run", "-m", *words, *places]
 
 
 class Soak:
@@ -68,8 +84,10 @@ class Soak:
         """Another command over some of the columns and seeds; orders differ, so that processes meet."""
         sizes = tuple(self.rng.sample(self.sizes, self.rng.randint(1, len(self.sizes))))
         seeds = self.rng.sample(range(self.seeds), self.rng.randint(2, self.seeds))
+        words = command(self.folder, self.store, self.cache, sizes, seeds)
+        if self.rng.random() < 1 / (len(self.sizes) + 1):
+            words = steering(self.folder, self.store, self.cache, seeds)
         with (self.folder / f"worker{number}.log").open("wb") as log:
-            words = command(self.folder, self.store, self.cache, sizes, seeds)
             self.workers[number] = subprocess.Popen(words, stdout=log, stderr=log, env=single())
 
     def look(self) -> None:
@@ -85,12 +103,13 @@ class Soak:
                 self.start(number)
 
     def note(self) -> None:
-        """Remembers which records are whole."""
+        """Remembers which records are whole, also of those that were cut short: from then on they have to stay so."""
         for path in Store(self.store).files:
-            if path.stem not in self.seen:
+            if path.stem not in self.seen or path.stem in self.spoiled:
                 with contextlib.suppress(StoreError, FileNotFoundError):  # a stranger's, or cut short by us
                     read(path)
                     self.seen.add(path.stem)
+                    self.spoiled.discard(path.stem)
 
     def assess(self, expected: Mapping[str, Record]) -> None:
         """Stops everybody and looks at the store as it lies, before anybody runs a cell again."""
@@ -114,20 +133,31 @@ class Soak:
         self.spoiled.clear()
         self.happened["rounds to the end"] += 1
 
+    def resume(self) -> None:
+        for number in self.paused:
+            self.signal(number, signal.SIGCONT)
+        self.paused.clear()
+
     def strike(self) -> None:
         """Something happens."""
-        for number in list(self.paused):
-            self.signal(number, signal.SIGCONT)
-            self.paused.discard(number)
         self.happened[self.rng.choice(self.faults)()] += 1
 
-    def signal(self, number: int, what: signal.Signals) -> None:
+    def signal(self, number: int, what: signal.Signals) -> bool:
+        """Whether there was anybody to get it."""
         worker = self.workers[number]
-        if worker is not None and worker.poll() is None:
-            worker.send_signal(what)
+        if worker is None or worker.poll() is not None:
+            return False
+        worker.send_signal(what)
+        return True
 
     def kill(self) -> str:
-        self.signal(self.rng.randrange(len(self.workers)), signal.SIGKILL)
+        """Takes away what the dead leave of the cell they were in: killed twice by chance, it would be given up."""
+        number = self.rng.randrange(len(self.workers))
+        worker = self.workers[number]
+        if worker is None or not self.signal(number, signal.SIGKILL):
+            return "nobody to kill"
+        worker.wait()
+        shutil.rmtree(Marks(self.store).folder, ignore_errors=True)
         return "kills"
 
     def pause(self) -> str:
@@ -211,9 +241,19 @@ def apart(one: Record, two: Record) -> bool:
         a, b = getattr(one, kind), getattr(two, kind)
         if (a is None) != (b is None) or (a is not None and not a.same_rows(b)):
             return True
-        if a is not None and not np.allclose(a.score, b.score, rtol=1e-3, atol=1e-3):
+        if a is not None and any(not np.allclose(*each, rtol=1e-3, atol=1e-3, equal_nan=True) for each in _both(a, b)):
+            return True
+        if isinstance(a, Steered) and a.answer != b.answer:
             return True
     return False
+
+
+def _both(one: Rows, two: Rows) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The scores of both, name by name where they have names."""
+    if isinstance(one, Steered) or isinstance(two, Steered):
+        yield from ((one.score[name], two.score[name]) for name in one.score)
+    else:
+        yield one.score, two.score
 
 
 def soak(
@@ -226,45 +266,58 @@ def soak(
     seeds: int = SEEDS,
 ) -> int:
     """0 where nothing was lost, torn or wrong."""
-    alone = command(folder, folder / "peace", folder / "peace-cache", sizes, list(range(seeds)))
-    subprocess.run(
-        alone, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=single(), timeout=PATIENCE
-    )
+    broken = in_peace(folder, folder / "peace", folder / "peace-cache", sizes, seeds)
+    if broken:
+        print(broken[0])
+        return 1
     expected, _ = answers(folder / "peace")
     trial, until = Soak(folder, processes, seed, sizes, seeds), time.monotonic() + 60 * minutes
     try:
-        while time.monotonic() < until:
+        while (now := time.monotonic()) < until or not trial.happened["rounds to the end"]:
+            if now > until + PATIENCE:
+                trial.failed.append(f"No round came to its end in {PATIENCE} s without a fault.")
+                break
             trial.look()
             time.sleep(trial.rng.uniform(0.2, 1.8) * every)
-            trial.strike()
+            trial.resume()
+            if now < until:  # past it, one round at least goes to its end in peace
+                trial.strike()
             trial.note()
             if expected.keys() <= trial.seen:
                 trial.round(expected)
     finally:
         trial.stop()
     trial.assess(expected)
-    last = command(folder, trial.store, trial.cache, sizes, list(range(seeds)))
-    done = subprocess.run(last, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
+    broken = in_peace(folder, trial.store, trial.cache, sizes, seeds)
+    print(f"{minutes:g} minutes, {processes} processes, {len(expected)} cells; what befell them: "
+          + ", ".join(f"{n} {what}" for what, n in sorted(trial.happened.items())))  # fmt: skip
+    return verdict(trial, expected, broken)
+
+
+def in_peace(folder: Path, store: Path, cache: Path, sizes: tuple[int, ...], seeds: int) -> list[str]:
+    """Runs all columns, one after the other; what those said that did not come to their end."""
+    every = list(range(seeds))
+    done = map(told, (command(folder, store, cache, sizes, every), steering(folder, store, cache, every)))
+    return [one.stderr[-1500:] for one in done if one.returncode]
+
+
+def told(words: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
+
+
+def verdict(trial: Soak, expected: Mapping[str, Record], broken: list[str]) -> int:
+    """Says what is lost, torn or wrong, during it or in the end; 0 where nothing is."""
     found, torn = answers(trial.store)
-    check = [sys.executable, "-m", "runners.cli", "store", "check", str(trial.store)]
-    checked = subprocess.run(check, check=False, capture_output=True, text=True, env=single(), timeout=PATIENCE)
+    checked = told([sys.executable, "-m", "runners.cli", "store", "check", str(trial.store)])
     lost, wrong = (sorted(trial.bad[what]) for what in ("lost", "wrong"))
     lost += sorted(expected.keys() - found.keys())
     torn += trial.bad["torn"]
     wrong += sorted(k for k in expected.keys() & found.keys() if apart(expected[k], found[k]))
-    print(f"{minutes:g} minutes, {processes} processes, {len(expected)} cells; what befell them: "
-          + ", ".join(f"{n} {what}" for what, n in sorted(trial.happened.items())))  # fmt: skip
     print(f"lost {len(lost)}, torn {len(torn)}, wrong {len(wrong)}, commands that broke {len(trial.failed)}")
-    print(checked.stdout.strip().splitlines()[-1] if checked.stdout.strip() else checked.stderr)
-    for text in [
-        *trial.failed[:2],
-        *lost[:5],
-        *torn[:5],
-        *wrong[:5],
-        *([done.stderr[-1500:]] if done.returncode else []),
-    ]:
+    print(checked.stdout.strip() if checked.returncode else checked.stdout.strip().splitlines()[-1])
+    for text in [*trial.failed[:2], *lost[:5], *torn[:5], *wrong[:5], *broken, checked.stderr]:
         print(text)
-    return int(bool(lost or torn or wrong or trial.failed or done.returncode))
+    return int(bool(lost or torn or wrong or trial.failed or broken or checked.returncode))
 
 
 def main() -> int:
@@ -273,9 +326,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two faults, on average")
-    told = parser.parse_args()
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        return soak(Path(folder), told.minutes, told.processes, told.seed, told.every)
+        return soak(Path(folder), given.minutes, given.processes, given.seed, given.every)
 
 
 if __name__ == "__main__":

@@ -90,15 +90,18 @@ def keys(path: Path) -> dict[str, str]:
         return {note["key"]: note["status"] for note in _read(archive, "notes")["records"]}
 
 
-def spendings(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """The identity of each of a pack's cells, and what was spent on it; nothing of a pack that cannot be read."""
+def spendings(path: Path) -> Iterator[tuple[dict[str, Any], dict[str, Any], str]]:
+    """The identity of each of a pack's cells, what was spent on it and on what device; nothing of a pack that cannot be
+    read."""
     try:
         with _opened(path) as archive:
             head = _read(archive, "notes")
         shared = [parsed(text) for text in head.get("shared", ())]
         for note in head["records"]:
-            made = {n: shared[note["cell"][n]] for n in MADE_OF} if head["version"] == VERSION else {}
-            yield note["cell"] | made, note["spent"]
+            packed = head["version"] == VERSION
+            made = {n: shared[note["cell"][n]] for n in MADE_OF} if packed else {}
+            where = shared[note["provenance"]] if packed else note["provenance"]
+            yield note["cell"] | made, note["spent"], str(where.get("device", "auto"))
     except Exception:  # a foreign file may be anything
         return
 

@@ -161,6 +161,11 @@ class Steered:
     answer: tuple[str, ...]
     score: Mapping[str, np.ndarray]
 
+    def same_rows(self, other: Steered) -> bool:
+        """Whether these are answers to the same instructions."""
+        told = (self.part, self.id, self.prompt) == (other.part, other.id, other.prompt)
+        return told and np.array_equal(self.group, other.group)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "part": list(self.part),

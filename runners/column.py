@@ -225,7 +225,7 @@ def _reason(error: Exception) -> str:
             f"The memory did not suffice ({first_line(error)}); lower task.max_tokens, set model.dtype=bfloat16, or "
             f"run this contender on a larger machine."
         )
-    return f"{type(error).__name__}: {shown(first_line(error))} (HYDRA_FULL_ERROR=1 shows where)"
+    return f"{type(error).__name__}: {shown(blotted(first_line(error)))} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def _save(store: Store, record: Record, task: str, replace: bool) -> None:
@@ -339,9 +339,13 @@ def load_reader(
     from arena.cache import Cache
     from arena.models import load
 
-    root = Path(cache_root).expanduser() if cache_root else cache_dir() / "activations"
     loaded = load(model)
-    return Reader(loaded, Cache(root, max_gb), Dictionaries(dict(dictionaries), loaded.device))
+    return Reader(loaded, Cache(cache_folder(cache_root), max_gb), Dictionaries(dict(dictionaries), loaded.device))
+
+
+def cache_folder(told: str | None) -> Path:
+    """The folder of the cache of activations, where `cache.dir` says so or by default."""
+    return Path(told).expanduser() if told else cache_dir() / "activations"
 
 
 def _track(name: str) -> Any:

@@ -19,11 +19,13 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from arena.assets import cache_dir
 from arena.contract import Budget, FairfightError, Regime, first_line
+from arena.meter import peak_mib
 from arena.models import ModelSpec, identify
 from conf.schema import CacheConfig, RunConfig, register
 from results.store import Store, StoreError
 from runners import build, column, plan
 from runners.column import LOG, Column
+from runners.credentials import blotted
 
 INVOCATION = "FAIRFIGHT_INVOCATION"  # the folder where the jobs of an invocation leave word, wherever they run
 UNTOLD = "A job could not leave word of what it ran; look above for the reason."
@@ -49,7 +51,7 @@ def attempt(config: DictConfig, work: Callable[[dict[str, Any]], None]) -> None:
         work(frame)
     except (FairfightError, StoreError, OmegaConfBaseException, OSError) as error:
         missing = isinstance(error, MissingMandatoryValue) and error.full_key
-        message = f"{missing} has no value; give {missing}=..." if missing else first_line(error)
+        message = f"{missing} has no value; give {missing}=..." if missing else blotted(first_line(error))
         LOG.error("%s", message)
     if note("", [], message) is None:
         raise FairfightError(UNTOLD)
@@ -68,15 +70,13 @@ def job(frame: dict[str, Any]) -> None:
     done = [k for k in keys if found[k] == "ok" and k not in left]
     word = word and note(str(store.root), keys, None, done, word)
     if todo:
-        planned = plan.estimate(made, todo, plan.recall([store.root]))
+        planned = plan.estimate(made, todo, plan.recall([store.root], [column.cache_folder(frame["cache"]["dir"])]))
         LOG.info("%s", planned.told())
         begun = time.perf_counter()
         column.run(made, todo, store, CacheConfig(**frame["cache"]), replace=frame["resume"] in {"failed", "always"})
         took = time.perf_counter() - begun
         if planned.seconds:
-            least, off = ("at least ", "") if planned.unknown else ("", f" ({took / planned.seconds - 1:+.0%})")
-            planned_for, took_for = map(plan.duration, (planned.seconds, took))
-            LOG.info("%s: planned %s%s, took %s%s", planned.task, least, planned_for, took_for, off)
+            LOG.info("%s", planned.missed(took, peak_mib()))
     LOG.info("%s: %d cells, %d run now, %d found in %s", made.task.meta.name, len(keys), len(todo),
              len(keys) - len(todo), store.root)  # fmt: skip
     if frame["tracking"]["mode"] != "disabled":

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,12 +21,14 @@ from arena.contract import Site
 from arena.lab import Lab
 from arena.models import LoadedModel
 from benchmarks import __main__ as every
-from benchmarks import activations, growth, peers, rows, sae_probes_pipeline, sweep, tiny
+from benchmarks import activations, growth, peers, rows, sae_probes_pipeline, soak, sweep, tiny
 from benchmarks.clock import Taken, ratio, timed
+from results.record import Steered
 from results.store import Store
 from runners import run
 from runners.compose import composed
 from tests.conftest import reviews
+from tests.results.test_record import record
 
 PIPELINE = "[linear_probe,pca_logreg,knn,boosted_trees,mlp,sae_probe]"
 
@@ -217,6 +220,47 @@ def test_the_picture_of_growth_is_drawn_the_same_twice(tmp_path: Path) -> None:
     growth.draw(curves, tmp_path / "b.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert os.path.getsize(tmp_path / "a.svg") < 100_000
+
+
+def test_a_soak_minds_a_spoiled_record_again_once_it_is_whole(tmp_path: Path) -> None:
+    trial = soak.Soak(tmp_path, 0, 0, (32,), 1)
+    (path,) = [Store(trial.store).save(record())]
+    trial.note()
+    trial.cut_record()
+    trial.note()
+    assert trial.spoiled == {path.stem}
+    trial.assess({})
+    assert not any(trial.bad.values())  # nobody lost what we spoiled
+    Store(trial.store).save(record())
+    trial.note()
+    assert not trial.spoiled
+    path.unlink()
+    trial.assess({})
+    assert trial.bad["lost"] == [path.stem]
+
+
+def test_a_soak_fails_where_the_check_of_its_store_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trial = soak.Soak(tmp_path, 0, 0, (32,), 1)
+    expected = {record().key: record()}
+    Store(trial.store).save(record())
+    assert soak.verdict(trial, expected, []) == 0
+    (trial.store / "records" / "stray.txt").write_text("")
+    assert soak.verdict(trial, expected, []) == 1
+    assert "lost 0, torn 0, wrong 0" in capsys.readouterr().out
+
+
+def test_a_soak_tells_steered_answers_apart() -> None:
+    score = {"concept": np.array([0.5, np.nan]), "fluency": np.array([0.1, 0.2])}
+    said = Steered(("a", "a"), ("i", "j"), np.arange(2), ("p", "q"), ("r", "s"), score)
+    one = record(test=said, untuned=said, dev=said)
+
+    def other(**changes: Any) -> bool:
+        return soak.apart(one, dataclasses.replace(one, test=dataclasses.replace(said, **changes)))
+
+    assert not other() and not other(score={**score, "fluency": score["fluency"] + 1e-6})
+    assert other(answer=("r", "t")) and other(prompt=("p", "p")) and other(group=np.ones(2, int))
+    assert other(score={**score, "fluency": score["fluency"][::-1]})
+    assert other(score={**score, "concept": np.array([0.5, 0.5])})
 
 
 def test_growth_runs_real_cells(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from arena import cache
-from arena.cache import Cache, Cost
+from arena.cache import Cache, Cost, rates
 
 PREIMAGE = {"model": "m", "kind": "activations"}
 ROWS = ["a", "b", "c"]
@@ -212,3 +212,18 @@ def test_what_is_held_in_memory_alone_gives_way_to_others(tmp_path: Path, monkey
     assert shelf.lacks("1.last", "xyz") == {"x", "y"}
     assert shelf.rate("cpu") == pytest.approx(0.1)
     assert not list(tmp_path.rglob("*.*"))
+
+
+def test_rates_are_medians_of_what_reading_took(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    states = {"kind": "activations", "model": "m", "dtype": "float32"}
+    rows = {"0.last": [np.zeros(2, np.float32)]}
+    for i, seconds in enumerate((1.0, 2.0, 9.0)):
+        cache.shelf(states).put([f"r{i}"], rows, Cost(10, seconds))
+    cache.shelf(states).put(["r4"], rows, Cost(10, 0.1, "cuda"))
+    cache.shelf({**states, "kind": "logprobs"}).put(["r0"], rows, Cost(10, 90.0))
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "a.json").write_text('{"preimage": 1}')
+    (tmp_path / "odd" / "b.json").write_text("{")
+    assert rates(tmp_path) == {("m", "float32", "cpu"): 0.2, ("m", "float32", "cuda"): 0.01}
+    assert rates(tmp_path / "nowhere") == {}

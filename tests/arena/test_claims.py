@@ -9,14 +9,15 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from arena import activations
+from arena import activations, logprobs
 from arena.activations import Reader, in_halves
-from arena.cache import Cache
+from arena.cache import Cache, Cost, digest
 from arena.claims import Claims
 from arena.contract import FairfightError, Site
 from arena.models import ModelSpec, load
@@ -33,6 +34,17 @@ def read(spec: ModelSpec, root: str, seed: int) -> None:
     activations.TOKENS_PER_SHARD = 200
     order = np.random.default_rng(seed).permutation(len(PROMPTS))
     Reader(load(spec), Cache(Path(root))).read([PROMPTS[i] for i in order], SITES)
+
+
+def computed(root: Path) -> collections.Counter[tuple[str, str]]:
+    """How often each row of each column was written to a cache."""
+    return collections.Counter(
+        (column, row)
+        for sidecar in root.glob("*/*.json")
+        for note in [json.loads(sidecar.read_text())]
+        for column in note["columns"]
+        for row in note["rows"]
+    )
 
 
 def hold(root: str, told: object) -> None:
@@ -52,13 +64,7 @@ def test_processes_share_the_reading(tiny_spec: ModelSpec, tmp_path: Path) -> No
     for worker in workers:
         worker.join(240)
         assert worker.exitcode == 0
-    times = collections.Counter(
-        (column, row)
-        for sidecar in tmp_path.glob("*/*.json")
-        for note in [json.loads(sidecar.read_text())]
-        for column in note["columns"]
-        for row in note["rows"]
-    )
+    times = computed(tmp_path)
     assert len(times) == len(SITES) * len(set(PROMPTS))
     assert set(times.values()) == {1}  # no row was read by two
     assert not list((tmp_path / ".claims").glob("*.json"))
@@ -71,13 +77,11 @@ def test_a_claim_is_seen_by_others_and_goes_with_its_process(tmp_path: Path) -> 
     assert told.wait(120)
     claims = Claims(tmp_path)
     with claims.settling():
-        assert claims.busy(["shelf/column"]) == {"a", "b"}
-        assert claims.busy(["shelf/other"]) == set()
-        assert claims.busy(["shelf/column", "shelf/other"]) == set()  # who reads one of two sites is of no help
+        assert claims.busy() == {"shelf/column": {"a", "b"}}
     os.kill(holder.pid or 0, signal.SIGKILL)
     holder.join(60)
     with claims.settling():
-        assert claims.busy(["shelf/column"]) == set()
+        assert claims.busy() == {}
     assert not list(claims.folder.glob("*.json"))
 
 
@@ -103,6 +107,61 @@ def test_what_others_are_reading_is_waited_for(tmp_path: Path, reader: Reader, m
     monkeypatch.setattr(reader, "_pass", lambda *_: pytest.fail("it was read twice"))
     assert len(reader.get(PROMPTS[:5], SITES[0])) == 5
     assert len(naps) >= 3
+
+
+def test_of_sites_that_others_are_reading_only_the_rest_is_read(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process reads one of our two sites: we read the other one, and wait for it."""
+    other = Reader(reader.loaded, Cache(reader.cache.root))
+    prompts = PROMPTS[:5]
+    with other.cache.claims.settling():
+        places = [reader._shelf(SITES[0]).place("0.last")]
+        claim = other.cache.claims.make(places, [activations.content_of(p) for p in prompts])
+    passes: list[list[Site]] = []
+    original = reader._pass
+
+    def counted(ids: list[list[int]], sites: list[Site], begins: list[int]) -> list[list[np.ndarray]]:
+        passes.append(sites)
+        return original(ids, sites, begins)
+
+    def nap(seconds: float) -> None:
+        if not seconds:
+            return
+        assert passes == [[SITES[1]]]  # before it waits
+        with activations.token_bar(1, "") as bar:
+            other._read_shard(list(range(5)), prompts, dict(enumerate(map(other.ids, prompts))), [SITES[0]], False, bar)
+        claim.release()
+
+    monkeypatch.setattr(activations.time, "sleep", nap)
+    monkeypatch.setattr(reader, "_pass", counted)
+    reader.read(prompts, SITES)
+    assert passes == [[SITES[1]]]
+    assert list(computed(reader.cache.root).values()) == [1] * 10
+
+
+def test_what_is_asked_of_the_model_is_claimed_too(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log-probabilities of some prompts while another process works on one of them: nothing is asked twice."""
+    other = Reader(reader.loaded, Cache(reader.cache.root))
+    shelf, column = other.shelf("logprobs", False), digest("good", "bad")
+    held, rest = PROMPTS[0], PROMPTS[1:4]
+    with other.cache.claims.settling():
+        claim = other.cache.claims.make([shelf.place(column)], [digest(held)])
+    asked: list[list[str]] = []
+    original = logprobs._compute
+
+    def counted(reader: Reader, prompts: list[str], *rest: Any) -> Any:
+        asked.append(prompts)
+        return original(reader, prompts, *rest)
+
+    def nap(seconds: float) -> None:
+        shelf.put([digest(held)], {column: [np.array([-1.0, -2.0], np.float32)]}, Cost(1, 1.0))
+        claim.release()
+
+    monkeypatch.setattr(activations.time, "sleep", nap)
+    monkeypatch.setattr(logprobs, "_compute", counted)
+    found = logprobs.logprobs(reader, [held, *rest], ["good", "bad"], False)
+    assert asked == [rest] and found[0].tolist() == [-1.0, -2.0] and (found[1:] < 0).all()
 
 
 def test_a_batch_that_the_device_has_no_memory_for_is_halved(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:

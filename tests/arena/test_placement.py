@@ -242,15 +242,15 @@ def test_workers_take_the_cards_in_turn(
     tiny_spec: ModelSpec, cards: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = dataclasses.replace(tiny_spec, device="auto")
-    assert models._device(spec) == "cuda" and cards == []  # a command of its own leaves the choice to CUDA
+    assert models._taken(spec) == "cuda" and cards == []  # a command of its own leaves the choice to CUDA
     for worker in range(1, 6):
         name = types.SimpleNamespace(name=f"LokyProcess-{worker}")
         monkeypatch.setattr(multiprocessing, "current_process", lambda name=name: name)
-        assert models._device(spec) == "cuda"
+        assert models._taken(spec) == "cuda"
     assert cards == [0, 1, 2, 0, 1]
-    assert models._device(dataclasses.replace(spec, device="cuda:2")) == "cuda:2" and len(cards) == 5
+    assert models._taken(dataclasses.replace(spec, device="cuda:2")) == "cuda:2" and len(cards) == 5
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert models._device(spec) == "cuda" and len(cards) == 5
+    assert models._taken(spec) == "cuda" and len(cards) == 5
 
 
 def _name(_: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,12 @@ def start(*words: str, threads: str = "2") -> subprocess.Popen[str]:
     )
 
 
+def cells_run(store: Path) -> int:
+    """How many cells submitted jobs ran; the store would keep the first records, whatever was computed again."""
+    logs = "".join(path.read_text() for path in store.glob(".hydra/.submitit/*/*.out"))
+    return sum(line.startswith("ok ") for line in logs.splitlines())
+
+
 def elsewhere(base: list[str], store: Path) -> list[str]:
     return [*(w for w in base if not w.startswith("store=")), f"store={store}"]
 
@@ -67,6 +74,7 @@ def test_records_are_the_same_under_every_launcher_and_after_a_kill(base: list[s
     assert found.keys() == whole.keys()
     assert not [key for key in whole if soak.apart(whole[key], found[key])]
     assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in early} == early
+    assert cells_run(store) == 18 - len(early)
 
 
 def test_a_process_that_is_killed_under_a_launcher_is_told_in_a_sentence(base: list[str], tmp_path: Path) -> None:
@@ -107,6 +115,7 @@ def test_a_preempted_job_queues_again_and_goes_on(base: list[str], tmp_path: Pat
     assert len(what(store)) == 48
     logs = "".join(p.read_text() for p in store.glob(".hydra/.submitit/*/*.err"))
     assert "preempted" in logs  # it was, and not just late
+    assert 48 - len(jobs) <= cells_run(store) <= 48  # a job may have died between a record and its line
 
 
 def _is_job(process: Path, tmp_path: Path) -> bool:
@@ -182,7 +191,10 @@ def test_a_launcher_that_cannot_start_here_is_told_in_a_sentence(
 def test_a_short_soak_loses_nothing(tmp_path: Path, capsys: Any) -> None:
     """What `make soak` does for half an hour, for half a minute."""
     assert soak.soak(tmp_path, minutes=0.4, processes=2, seed=1, every=1.0, sizes=(32, 48), seeds=2) == 0
-    assert "lost 0, torn 0, wrong 0, commands that broke 0" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "lost 0, torn 0, wrong 0, commands that broke 0" in out
+    happened = {what: int(n) for n, what in re.findall(r"(\d+) (kills|rounds to the end)", out)}
+    assert happened["kills"] > 0 and happened["rounds to the end"] > 0
 
 
 def test_one_thread_and_two_give_the_same_answers(base: list[str], tmp_path: Path) -> None:
