@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,6 +49,7 @@ class Decomposition:
     u: np.ndarray  # [n, r]
     values: np.ndarray  # [r], falling
     directions: np.ndarray  # [r, d], orthonormal rows
+    _known: dict[tuple[Text, ...], np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rotated(self) -> np.ndarray:
@@ -63,6 +64,12 @@ class Decomposition:
     def rotate(self, states: np.ndarray) -> np.ndarray:
         """Other states, [m, r]."""
         return np.asarray(((states - self.mean) / self.scale) @ self.directions.T)
+
+    def rotated_of(self, texts: tuple[Text, ...], states: Callable[[], np.ndarray]) -> np.ndarray:
+        """Other texts' states, [m, r]; read and rotated once, whichever step of a path asks."""
+        if texts not in self._known:
+            self._known[texts] = self.rotate(states())
+        return self._known[texts]
 
 
 def decompose(states: np.ndarray, standardise: bool = True) -> Decomposition:

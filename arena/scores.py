@@ -21,13 +21,6 @@ def margins(model: Any, features: Any, classes: int) -> np.ndarray:
     return _by_class(decision, model.classes_, classes)
 
 
-def shares(model: Any, features: Any, classes: int) -> np.ndarray:
-    """The model's probabilities, [n, classes]; 0 for a class that it never saw."""
-    found = np.zeros((len(features), classes))
-    found[:, model.classes_] = model.predict_proba(features)
-    return found
-
-
 def log_odds(model: Any, features: Any, classes: int) -> np.ndarray:
     """log p / (1 - p) of the model's probabilities, [n, classes], finite."""
     p = np.clip(np.asarray(model.predict_proba(features), dtype=float), LEAST, 1 - LEAST)

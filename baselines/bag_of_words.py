@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
 
 from arena.contract import Brief, ContenderMeta, Examples, Sites
 from arena.scores import margins
@@ -38,16 +38,30 @@ class BagOfWords:
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
-        words = TfidfVectorizer(
-            ngram_range=(1, self.ngrams),
-            sublinear_tf=self.sublinear,
-            analyzer=self.analyzer,
-            # Names and labels have one-letter words too; characters need no pattern.
-            token_pattern=r"(?u)\b\w+\b" if self.analyzer == "word" else None,
-        )
-        self.model_ = make_pipeline(words, LogisticRegression(C=self.C, max_iter=1000))
-        self.model_.fit(train.prompts, train.truth)
+        how = self.ngrams, self.sublinear, self.analyzer, train.prompts
+        self.words_ = lab.once(("words", *how), lambda: _Words(*how))
+        self.model_ = LogisticRegression(C=self.C, max_iter=1000).fit(self.words_.rows(train.prompts), train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, asked.prompts, self.classes_)
+        return margins(self.model_, self.words_.rows(asked.prompts), self.classes_)
+
+
+class _Words:
+    """TF-IDF as some texts teach it, and what it makes of every set of texts: the same for each C."""
+
+    def __init__(self, ngrams: int, sublinear: bool, analyzer: str, texts: tuple[str, ...]) -> None:
+        self._taught = TfidfVectorizer(
+            ngram_range=(1, ngrams),
+            sublinear_tf=sublinear,
+            analyzer=analyzer,
+            # Names and labels have one-letter words too; characters need no pattern.
+            token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,
+        )
+        self._rows = {texts: self._taught.fit_transform(texts)}
+
+    def rows(self, texts: tuple[str, ...]) -> csr_matrix:
+        """[n, n-grams]."""
+        if texts not in self._rows:
+            self._rows[texts] = self._taught.transform(texts)
+        return self._rows[texts]

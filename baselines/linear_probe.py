@@ -49,8 +49,9 @@ class LinearProbe(OneSite):
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        states = self.states(asked, lab)
-        features = self.basis_.rotate(states) if self.standardise else states.astype(np.float32)
+        if not self.standardise:
+            return margins(self.model_, self.states(asked, lab).astype(np.float32), self.classes_)
+        features = self.basis_.rotated_of(asked.texts, lambda: self.states(asked, lab))
         return margins(self.model_, features, self.classes_)
 
     def steer(self, strength: float) -> Intervention:

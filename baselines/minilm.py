@@ -33,10 +33,12 @@ class MiniLm:
 
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
-        states = lab.embeddings(train.prompts).astype(float)
-        self.basis_ = lab.once(train.ids, lambda: decompose(states, standardise=False))
+        self.basis_ = lab.once(
+            train.ids, lambda: decompose(lab.embeddings(train.prompts).astype(float), standardise=False)
+        )
         self.model_ = LogisticRegression(C=self.C, max_iter=1000).fit(self.basis_.rotated, train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, self.basis_.rotate(lab.embeddings(asked.prompts)), self.classes_)
+        features = self.basis_.rotated_of(asked.prompts, lambda: lab.embeddings(asked.prompts))
+        return margins(self.model_, features, self.classes_)

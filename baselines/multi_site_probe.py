@@ -45,7 +45,8 @@ class MultiSiteProbe:
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, self.basis_.rotate(self._states(asked, lab)), self.classes_)
+        features = self.basis_.rotated_of(asked.texts, lambda: self._states(asked, lab))
+        return margins(self.model_, features, self.classes_)
 
     def _states(self, examples: Examples, lab: Lab) -> np.ndarray:
         """[n, sites * d]."""

@@ -40,5 +40,5 @@ class PcaLogreg(OneSite):
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        features = self.basis_.rotate(self.states(asked, lab))[:, : self.components]
+        features = self.basis_.rotated_of(asked.texts, lambda: self.states(asked, lab))[:, : self.components]
         return margins(self.model_, features, self.classes_)

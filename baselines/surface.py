@@ -40,16 +40,20 @@ class Surface:
     def fit(self, train: Examples, brief: Brief, lab: Lab) -> Self:
         self.classes_ = len(brief.classes)
         self.model_ = make_pipeline(StandardScaler(), LogisticRegression(C=self.C, max_iter=1000))
-        self.model_.fit(_features(train.prompts), train.truth)
+        self.model_.fit(_features(train.prompts, lab), train.truth)
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, _features(asked.prompts), self.classes_)
+        return margins(self.model_, _features(asked.prompts, lab), self.classes_)
 
 
-def _features(texts: tuple[str, ...]) -> np.ndarray:
-    """[n, features]."""
-    return np.array([_look(text) for text in texts])
+def _features(texts: tuple[str, ...], lab: Lab) -> np.ndarray:
+    """[n, features]; each text is looked at once, for every C and fold."""
+    seen: dict[str, list[float]] = lab.once("surface", dict)
+    for text in texts:
+        if text not in seen:
+            seen[text] = _look(text)
+    return np.array([seen[text] for text in texts])
 
 
 def _look(text: str) -> list[float]:

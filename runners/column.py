@@ -23,9 +23,10 @@ from arena.assets import cache_dir
 from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Regime, Split, Task, Text, first_line
 from arena.dictionaries import Dictionaries
 from arena.lab import Lab, cut
-from arena.meter import TOTAL, Meter
+from arena.meter import Meter
 from arena.models import ModelIdentity, ModelSpec
 from conf.schema import CacheConfig
+from results import breakdown as spending
 from results import measures
 from results.record import Cell, Record, Status, key
 from results.store import Store, shown
@@ -145,25 +146,20 @@ def _opened_first(store: Store, record: Record) -> Record:
     return dataclasses.replace(record, about={**record.about, "lockbox_opened": opened}) if opened else record
 
 
-def phases(spent: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """What a cell spent in each phase, also in those that no contender is charged for (judging, damage, ...)."""
-    return {name: told for name, told in spent.items() if name != TOTAL and isinstance(told, Mapping)}
+phases = spending.phases  # which plans read
 
 
 def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping[str, Any]]) -> str:
-    """Where the seconds of a column really went, in one line.
+    """Where the seconds of a column really went, in one line; `results.breakdown` says what each part is.
 
-    `shared` is the pass that reads the model for all, and `encoding` what dictionaries make of it; inside the model are
-    also prompting, finetuning and what the cache gives back; the contenders' own time is all that they do besides.
+    `shared` is the pass that reads the model for all, and `encoding` what dictionaries make of it.
     """
-    took = [phase for s in spent for phase in phases(s).values()]
-    own = sum(p["own_seconds"] for p in took)
-    inside = sum(p["real_seconds"] for p in took) - own
-    total = max(shared + encoding + own + inside, 1e-9)
-    coded = f"encoding {encoding / total:.0%}, " if encoding else ""
+    told = spending.Seconds(shared, encoding) + spending.of_cells(spent)
+    once, coded, inside, own = told.shares
     return (
-        f"{task}: {total:.0f} s in all: reading the model once {shared / total:.0%}, {coded}prompting and training "
-        f"{inside / total:.0%}, everything else {own / total:.0%}"
+        f"{task}: {told.total:.0f} s in all: reading the model once {once:.0%}, "
+        f"{f'encoding {coded:.0%}, ' if encoding else ''}inside the model or its cache {inside:.0%}, "
+        f"everything else {own:.0%}"
     )
 
 

@@ -55,4 +55,5 @@ class SaeReconstruction:
         return self
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
-        return margins(self.model_, self.basis_.rotate(self.states(asked, lab)), self.classes_)
+        features = self.basis_.rotated_of(asked.texts, lambda: self.states(asked, lab))
+        return margins(self.model_, features, self.classes_)

@@ -63,7 +63,7 @@ def run(contender: Contender, budget: Budget, parts: list[Part], half: str, lab:
         chosen = int(np.argmax([t.dev_score for t in tried]))  # the earliest of the best
         best = tried[chosen]
         others = slice(budget.select_folds, None) if budget.select_folds else slice(0, 0)
-        rest = _crossfit(contender, best.params, parts, others, lab, chosen)
+        (rest,) = _crossfit(contender, [best.params], parts, others, lab, chosen)
     with lab.meter.phase("fit"):
         fitted = _fitted(contender.make, best.params, parts, lab)
     with lab.meter.phase("query"):
@@ -102,8 +102,7 @@ def _try(
 ) -> _Tried:
     """Scores every step of a trial's path on some of the shared folds."""
     scored = []
-    for params in steps:
-        pieces = _crossfit(contender, params, parts, folds, lab, trial)
+    for params, pieces in zip(steps, _crossfit(contender, steps, parts, folds, lab, trial), strict=True):
         score = float(np.mean([_dev_score(mine, part) for mine, part in zip(pieces, parts, strict=True)]))
         scored.append((params, score, pieces))
     params, dev_score, best = max(scored, key=lambda s: s[1])  # max keeps the earliest of the best
@@ -111,17 +110,20 @@ def _try(
 
 
 def _crossfit(
-    contender: Contender, params: dict[str, Any], parts: list[Part], folds: slice, lab: Lab, trial: int
-) -> list[list[_Piece]]:
-    """For each part the answers on each fold's rows by a fit on all rows of other groups."""
-    every = []
+    contender: Contender, steps: list[dict[str, Any]], parts: list[Part], folds: slice, lab: Lab, trial: int
+) -> list[list[list[_Piece]]]:
+    """For each step and part the answers on each fold's rows by a fit on all rows of other groups.
+
+    Steps are innermost: what `lab.once` keeps of a fold serves all of them, however many folds and parts there are.
+    """
+    every: list[list[list[_Piece]]] = [[[] for _ in parts] for _ in steps]
     for which, part in enumerate(parts):
-        pieces = []
         for number, held_out in list(enumerate(part.folds))[folds]:
             seen = np.flatnonzero(~np.isin(part.train.groups, part.train.groups[held_out]))
-            fitted = _fit(contender.make(**params), part.train.take(seen), part.brief, lab, (trial, number, which))
-            pieces.append((held_out, _score(fitted, part.train.take(held_out), part.brief, lab)))
-        every.append(pieces)
+            train, asked = part.train.take(seen), part.train.take(held_out)
+            for params, pieces in zip(steps, every, strict=True):
+                fitted = _fit(contender.make(**params), train, part.brief, lab, (trial, number, which))
+                pieces[which].append((held_out, _score(fitted, asked, part.brief, lab)))
     return every
 
 

@@ -19,7 +19,8 @@ def test_the_breakdown_adds_up() -> None:
     spent = [{"selection": phase, "fit": phase, "labels": 3}, {"query": phase}]
     told = breakdown("t", 45.0, 10.0, spent)  # 45 + 10 + 30 own + 15 inside the model
     assert told == (
-        "t: 100 s in all: reading the model once 45%, encoding 10%, prompting and training 15%, everything else 30%"
+        "t: 100 s in all: reading the model once 45%, encoding 10%, inside the model or its cache 15%, "
+        "everything else 30%"
     )
     judged = {**spent[0], "judge": {"own_seconds": 100.0, "real_seconds": 100.0}, "total": phase}
     assert breakdown("t", 45.0, 10.0, [judged, spent[1]]).startswith("t: 200 s in all: ")  # whoever is charged for it

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from arena.contract import FairfightError, Regime
+from benchmarks.sae_probes_peer import SETS, TOLERANCE
+from runners.compose import raw
+from runners.trials import along
 from tasks import compat
 from tasks.capitals import Capitals
 from tasks.sae_probes import SaeProbes
@@ -62,6 +68,25 @@ def test_other_tasks_have_no_such_split() -> None:
         Capitals().split(REGIME, 0)
     with pytest.raises(FairfightError, match=r"Unknown regime\.protocol='theirs'"):
         Capitals().split(Regime("r", 10, 10, 2, protocol="theirs"), 0)
+
+
+def test_the_experiment_tries_the_package_s_ten_penalties_in_its_order() -> None:
+    """`find_best_reg` goes through np.logspace(5, -5, 10) and keeps the first of the best."""
+    probe = raw("experiment", "sae_probes_compat")["contender"]["linear_probe"]
+    np.testing.assert_allclose(probe["path"]["C"], np.logspace(5, -5, 10), rtol=1e-12)
+    assert [step["C"] for step in along({"C": probe["C"]}, probe["path"])] == probe["path"]["C"]
+
+
+def test_the_table_of_the_peer_is_within_its_tolerance() -> None:
+    told = (Path(__file__).parents[2] / "benchmarks" / "sae_probes_peer.md").read_text()
+    rows = re.findall(r"^\| (\d+_\w+) \| \d+ \| ([\d.]+) \| ([\d.]+) \| ([+-][\d.]+) \| (\S+) \| (\S+) \|$", told, re.M)
+    assert [name for name, *_ in rows] == list(SETS)
+    worst = max(abs(float(difference)) for _, _, _, difference, *_ in rows)
+    assert worst < 0.002 == TOLERANCE
+    assert f"Largest difference: {worst:.4f}" in told
+    for _, theirs, ours, difference, *penalties in rows:
+        assert float(ours) - float(theirs) == pytest.approx(float(difference), abs=1.01e-4)
+        assert penalties[0] == penalties[1]
 
 
 @pytest.mark.slow
