@@ -146,9 +146,6 @@ def _opened_first(store: Store, record: Record) -> Record:
     return dataclasses.replace(record, about={**record.about, "lockbox_opened": opened}) if opened else record
 
 
-phases = spending.phases  # which plans read
-
-
 def breakdown(task: str, shared: float, encoding: float, spent: Sequence[Mapping[str, Any]]) -> str:
     """Where the seconds of a column really went, in one line; `results.breakdown` says what each part is.
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from arena.contract import FairfightError, first_line
 from arena.models import device_of
-from results import pack
+from results import breakdown, pack
 from results.store import Store, read
 from runners import column, compose
 from runners.column import Column
@@ -84,7 +84,7 @@ class Past:
     _rates: dict[Machine, float] = field(default_factory=dict)  # their medians, as far as they were asked for
 
     def add(self, cell: Mapping[str, Any], spent: Mapping[str, Any], device: str = "cpu", store: str = "") -> None:
-        total, took = spent.get("total"), column.phases(spent).values()
+        total, took = spent.get("total"), breakdown.phases(spent).values()
         if not total or not took:
             return
         machine = Machine(store, cell["model"]["id"], cell["model"]["dtype"], device)
