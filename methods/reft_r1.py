@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 class ReftR1(TokenDirections):
     """ReFT-r1: h + m(z) w after block `layer`, with w [d] of unit length and z = ReLU(h . w) at every token.
 
-    m is the mean of a text's `k` largest z. Loss on all training texts (of dialogues the answers): mean negative
-    log-likelihood, plus `sparsity` (rising from 0) times the mean of all other z. `steer(s)` adds s a w, where a is the
-    mean m over the positives: strength 1 is what training added. Scores [n, classes] are the largest h . w of any
-    token, standardised on the training texts. As in the original no label enters the loss: w finds the class whose
-    texts the model finds unlikely. Of more than two classes (not in the original) each has a w, tuned on its own texts
-    alone. Source: ReFT-r1 of AxBench (Wu et al. 2025), whose scale comes from evaluation data.
+    m is the mean of a text's `k` largest z. w is set back to unit length before each step. Loss on all training texts
+    (of dialogues the answers): mean negative log-likelihood, plus `sparsity` (rising from 0) times the mean of all
+    other z. `steer(s)` adds s a w, where a is the mean m over the positives: strength 1 is what training added. Scores
+    [n, classes] are the largest h . w of any token, standardised on the training texts. As in the original no label
+    enters the loss: w finds the class whose texts the model finds unlikely. Of more than two classes (not in the
+    original) each has a w, tuned on its own texts alone. Source: ReFT-r1 of AxBench (Wu et al. 2025), whose scale
+    comes from evaluation data.
     """
 
     meta = ContenderMeta(
         "reft_r1",
-        version=1,
+        version=2,
         family="method",
         access=("labels", "internals", "gradients"),
         control="random_direction",
@@ -64,9 +65,8 @@ class ReftR1(TokenDirections):
     def _tuned(self, own: Sequence[Text], beside: Sequence[Text], lab: Lab) -> tuple[np.ndarray, float]:
         """w and the mean m over a class's own texts."""
         tuner, said = lab.tuner(), [*own, *beside]
-        free = torch.tensor(
-            lab.rng.normal(size=tuner.width), dtype=torch.float32, device=tuner.device, requires_grad=True
-        )
+        drawn = lab.rng.normal(size=tuner.width)
+        free = torch.tensor(drawn / np.linalg.norm(drawn), dtype=torch.float32, device=tuner.device, requires_grad=True)
         seen: list[torch.Tensor] = []  # of the last pass: m, and the mean of the other z, [rows] each
         steps = self.epochs * -(-len(said) // self.batch)
         added: dict[int, float] = {}  # m of each text when it was last seen
@@ -84,6 +84,8 @@ class ReftR1(TokenDirections):
 
         def loss(rows: list[int]) -> torch.Tensor:
             nonlocal done
+            with torch.no_grad():  # a longer one would turn less at the same rate
+                free.div_(free.norm())
             likelihood = language_loss(*tuner.logprobs([said[i] for i in rows], changes))
             done += 1
             added.update(zip(rows, seen[0].tolist(), strict=True))

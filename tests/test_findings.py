@@ -101,4 +101,6 @@ def test_steering() -> None:
     (rho,) = re.findall(r"Spearman's correlation is (-0\.\d\d) over the eight contenders", before)
     assert f"over the 8 contenders that both have, Spearman's correlation is {rho}" in other
     assert at_floor(table) == list(table.tasks)
-    assert "**by sentence embeddings nothing is told apart from prompting**" in other  # held by tests/test_steering_page.py
+    assert (
+        "**by sentence embeddings nothing is told apart from prompting**" in other
+    )  # held by tests/test_steering_page.py

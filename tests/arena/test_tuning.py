@@ -432,6 +432,19 @@ def test_a_text_without_response_is_said_from_its_second_token(tiny: LoadedModel
         assert total == pytest.approx(sum(float(log_p[t, ids[t + 1]]) for t in range(count)), abs=1e-4)
 
 
+def test_the_direction_of_reft_r1_turns_as_fast_as_one_of_unit_length(lab: Lab) -> None:
+    """A step of Adam moves each coordinate by the rate, so that how far w turns hangs on how long it is kept."""
+    lab.reseed(0)
+    first = lab.rng.normal(size=lab.tuner().width)
+    for epochs, most in ((1, 1), (4, 4)):
+        lab.reseed(0)
+        made = ReftR1(layer=0, epochs=epochs, lr=0.05, batch=len(TRAIN)).fit(TRAIN, BRIEF, lab)
+        turned = np.arccos(made.vectors_[-1] @ first / np.linalg.norm(first))
+        step = 0.05 * len(first) ** 0.5
+        assert np.linalg.norm(made.vectors_[-1]) == pytest.approx(1, abs=1e-5)
+        assert turned == pytest.approx(np.arctan(step), rel=0.05) if most == 1 else turned > 1.2 * np.arctan(step)
+
+
 @pytest.mark.parametrize("make", [SupervisedVector, ReftR1])
 def test_a_text_scores_by_the_token_that_its_direction_finds_most(make: Any, lab: Lab) -> None:
     made = make(layer=0, epochs=1).fit(TRAIN, BRIEF, lab)
