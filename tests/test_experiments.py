@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from arena import dictionaries
 from arena.dictionaries import Identity, identify
+from results.verdicts import FLOORS
 from runners import build, run
 from runners.compose import composed, options, raw
 from runners.trials import draw
@@ -85,6 +86,7 @@ def test_floors_and_controls_are_in_every_comparison() -> None:
         "core_sae",
         "shifts",
         "knows",
+        "trials",
         "quickstart",
         "gemma_scope_2b",
         "axbench_detect",
@@ -93,7 +95,7 @@ def test_floors_and_controls_are_in_every_comparison() -> None:
         named = {
             n for d in raw("experiment", experiment)["defaults"] for n in next(iter(d.values())) if isinstance(d, dict)
         }
-        assert {"majority", "bag_of_words", "random_direction"} <= named, experiment
+        assert set(FLOORS["detect"]) <= named, experiment
 
 
 def test_floors_and_controls_of_steering_are_in_every_comparison() -> None:
