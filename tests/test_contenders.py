@@ -351,6 +351,9 @@ def test_a_latent_is_chosen_by_auroc_on_train(lab: Lab) -> None:
     assert roc_auc_score(TRAIN.truth, best) == pytest.approx(np.abs(areas - 0.5).max() + 0.5)
     (edit,) = pooled.steer(2.0).edits  # its scale is of the training texts
     assert edit.strength == pytest.approx(2 * codes[:, areas.argmax()].max())
+    told = np.sign(areas[signed.latents_[1]] - 0.5) * codes[:, signed.latents_[1]].max()
+    other = SaeLatent("late", "max").fit(replace(TRAIN, labels=1 - TRAIN.truth), BRIEF, lab)
+    assert [made.steer(2.0).edits[0].strength for made in (signed, other)] == pytest.approx([2 * told, -2 * told])
 
 
 def test_any_latent_that_fires_on_train_may_be_drawn(lab: Lab) -> None:

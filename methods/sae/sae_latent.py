@@ -49,15 +49,16 @@ class SaeLatent(Coded):
         chosen = codes[:, self.latents_].toarray()
         self.dictionary_ = lab.dictionary(self.dictionary)
         self.largest_ = chosen.max(0)
-        away = self.signed & (gain[:, 0] < 0)
+        self.signs_ = np.where(self.signed & (gain[:, 0] < 0), -1.0, 1.0)
         spread = chosen.std(0)
         self.means_ = chosen.mean(0)
-        self.weights_ = np.divide(np.where(away, -1.0, 1.0), spread, out=np.zeros(classes), where=spread > 0)
+        self.weights_ = np.divide(self.signs_, spread, out=np.zeros(classes), where=spread > 0)
         return self
 
     def steer(self, strength: float) -> Intervention:
-        """Adds to every token what class 1's latent would, `strength` times as active as it ever was on train."""
-        return amplified(self.dictionary_, int(self.latents_[1]), strength * float(self.largest_[1]))
+        """Adds to every token what class 1's latent would, `strength` times as active as it ever was on train; of one
+        that tells the class by its silence, takes it away."""
+        return amplified(self.dictionary_, int(self.latents_[1]), strength * float(self.signs_[1] * self.largest_[1]))
 
     def score(self, asked: Examples, lab: Lab) -> np.ndarray:
         return np.asarray((self.codes(asked, lab)[:, self.latents_].toarray() - self.means_) * self.weights_)
