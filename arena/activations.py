@@ -211,11 +211,12 @@ class Reader:
         with token_bar(sum(map(len, ids.values())), f"reading {self.loaded.name}") as bar:
             while missing:
                 with self.cache.writing(), self.cache.claims.settling():
+                    busy = self.cache.claims.busy()  # before looking: who is done by then has written it all
                     gaps = {site: self._shelf(site).lacks(_column(site), gap) for site, gap in gaps.items()}
                     done = missing - set().union(*gaps.values())
                     missing, theirs = missing - done, done - seen
                     bar.update(sum(len(ids[i]) for i in ids if rows[i] in theirs))
-                    mine, free = self._free(gaps, [rows[i] for i in order])
+                    mine, free = self._free(gaps, busy, [rows[i] for i in order])
                     shard = next(chunks([i for i in order if rows[i] in free], TOKENS_PER_SHARD, ids), [])
                     columns = [self._shelf(site).place(_column(site)) for site in mine]
                     claim = self.cache.claims.make(columns, [rows[i] for i in shard]) if shard else None
@@ -228,10 +229,11 @@ class Reader:
                 gaps = {site: gap - read if site in mine else gap for site, gap in gaps.items()}
                 missing, seen = set().union(*gaps.values()), seen | read
 
-    def _free(self, gaps: Mapping[Site, set[str]], order: list[str]) -> tuple[list[Site], set[str]]:
+    def _free(
+        self, gaps: Mapping[Site, set[str]], busy: Mapping[str, set[str]], order: list[str]
+    ) -> tuple[list[Site], set[str]]:
         """The sites at which nobody has read or is reading the first row of `order` that has any, and the rows of which
-        just that is true; to be asked while settling."""
-        busy = self.cache.claims.busy()
+        just that is true."""
         free = {site: gap - busy.get(self._shelf(site).place(_column(site)), set()) for site, gap in gaps.items()}
         left = set().union(*free.values())
         first = next((row for row in order if row in left), None)

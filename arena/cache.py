@@ -200,8 +200,8 @@ class Shelf:
         claims = self.cache.claims
         while missing := [row for row in asked if row not in found]:
             with self.cache.writing(), claims.settling():
+                busy = claims.busy().get(self.place(column), set())  # before looking: who is done has written it all
                 absent = self.lacks(column, missing)
-                busy = claims.busy().get(self.place(column), set())
                 mine = [row for row in missing if row in absent and row not in busy]
                 claim = claims.make([self.place(column)], mine) if mine else None
             if claim is None:

@@ -26,7 +26,7 @@ from unittest import mock
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
@@ -54,8 +54,8 @@ PATHS: dict[str, dict[str, list[Any]]] = {  # ours: as many, each around the mid
     "sae_probe": {"C": np.logspace(-2, 2, STEPS).tolist()},
 }
 TRIALS = {"boosted_trees": STEPS}
-SOLVERS = (LogisticRegression, KNeighborsClassifier, HistGradientBoostingClassifier, MLPClassifier)  # that ours calls
-CALLS = ("fit", "predict_proba", "decision_function")
+SOLVERS = (LogisticRegression, NearestNeighbors, HistGradientBoostingClassifier, MLPClassifier)  # that ours calls
+CALLS = ("fit", "predict_proba", "decision_function", "kneighbors")
 
 
 class Side(NamedTuple):

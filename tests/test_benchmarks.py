@@ -166,7 +166,12 @@ def test_our_solvers_are_asked_again_by_themselves(lab: Lab) -> None:
     before = {
         (s, name): getattr(s, name, None) for s in sae_probes_pipeline.SOLVERS for name in ("fit", "predict_proba")
     }
-    for method in ("logreg", "knn", "sae k=16"):
+    side, calls = sae_probes_pipeline.our_side(made["knn"], data, lab)
+    found = [call() for call in calls]
+    searches = [len(each[0]) for each in found if isinstance(each, tuple)]  # every k is of one
+    assert side.auroc > 0.5 and 12 in searches and len(found) < sae_probes_pipeline.STEPS
+    assert any(hasattr(each, "kneighbors") for each in found)
+    for method in ("logreg", "sae k=16"):
         side, calls = sae_probes_pipeline.our_side(made[method], data, lab)
         assert side.auroc > 0.5
         again = [call() for call in calls]

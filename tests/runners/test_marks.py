@@ -31,7 +31,14 @@ with Marks(Path(sys.argv[1])).inside("k"):
 
 def end_by(how: str, store: Path) -> int:
     """A process that is ended while it is in the cell k."""
-    return subprocess.run([sys.executable, "-c", INSIDE, str(store), how], check=False, cwd=ROOT).returncode
+    return subprocess.run(
+        [sys.executable, "-c", INSIDE, str(store), how], check=False, cwd=ROOT, preexec_fn=deaf_to_nothing
+    ).returncode
+
+
+def deaf_to_nothing() -> None:
+    """Tests may run in the background of a shell, whose children ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def litter(store: Path) -> list[str]:

@@ -14,7 +14,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from baselines.surface import _features
+from baselines.surface import _look
 from tasks.capitals import Capitals
 from tasks.continents import CONTINENTS, Continents
 from tasks.elements import Elements
@@ -69,7 +69,10 @@ def test_words_tell_of_requests_and_form_a_little() -> None:
     lengths = np.array([[len(p)] for p in examples.prompts])
     assert out_of_fold(LogisticRegression(), lengths, examples) < 0.7
     scaled = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    surface, words = out_of_fold(scaled, _features(examples.prompts), examples), words_alone(Requests())
+    surface, words = (
+        out_of_fold(scaled, np.array([_look(text) for text in examples.prompts]), examples),
+        words_alone(Requests()),
+    )
     told = re.findall(r"0\.\d\d", str(Requests.__doc__))[:2]
     assert told == [f"{words:.2f}", f"{surface:.2f}"]
     assert 0.85 < words < 0.9 and 0.7 < surface < 0.75
