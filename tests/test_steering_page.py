@@ -252,12 +252,31 @@ def test_the_others_on_three_concepts(table: Table) -> None:
     damage = {name: s.estimate.value for name in whole if (s := few.find("all", name, DAMAGE))}
     still = value["no_intervention"]
     assert max(value, key=value.__getitem__) == "soft_prompt_steering"
-    latents = ("sae_by_label", "sae_output_score", "sae_max_pool", "sae_diff_in_means")
-    assert max(abs(value[f"{by}{name}"] - still) for name in latents for by in ("", "random_")) < 0.0505
+    latents = [f"sae_{name}" for name in ("by_label", "output_score", "max_pool", "diff_in_means", "latent")]
+    latents = ["random_latent", *(f"{by}{name}" for name in latents for by in ("", "random_"))]
+    assert max(abs(value[name] - still) for name in latents) < 0.0505
+    searched = [r.trials for (_, name), found in few.records.items() if name == "prompt_search" for r in found]
+    for trials in searched:  # one in effect
+        assert len({(tuple(np.round(t["damage"], 6)), round(t["dev_score"], 6)) for t in trials}) == 1 < len(trials)
     assert 5 < damage["linear_probe"] / damage["diff_in_means"] < 6
     assert max(abs(value[name] - value["prompt_steering"]) for name in ("prompt_search", "best_of_n")) < 0.1
     asked = next(each["override /contender"] for each in raw("experiment", "axbench_steer")["defaults"][1:])
     assert set(asked) <= {*whole, *(name for name in table.contenders if table.complete(name))}
+    once = {name for (_, name), found in few.records.items() if len(found[0].trials) == 1}
+    assert once - {"no_intervention"} == set(re.findall(r"`(\w+)`", section.split("- **Trials** here too: ")[1]))
+
+
+def test_a_stronger_logit_bias() -> None:
+    (few,) = leaderboard.build(three())
+    chosen = [
+        r.trials[t]["params"] for r in three() if r.cell.contender["name"] == "logit_bias" for t in r.chosen or ()
+    ]
+    assert {c["strength"] for c in chosen} == {8}
+    (more,) = leaderboard.build(Store(STORE.parent / "axbench_settings").records())
+    assert more.parts(more.tasks[0]) == few.parts(few.tasks[0])
+    (found,) = (s for s in more.scores if s.contender == "logit_bias" and s.task == "all" and s.metric == "score")
+    text = " ".join(PAGE.read_text().split())
+    assert f"`results/published/axbench_settings`) it scores {found.estimate.value:.3f}" in text
 
 
 def test_the_answers() -> None:
