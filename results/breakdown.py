@@ -25,7 +25,7 @@ class Seconds:
 
     @property
     def total(self) -> float:
-        return sum(astuple(self))
+        return float(sum(astuple(self)))
 
     @property
     def shares(self) -> tuple[float, ...]:
