@@ -248,7 +248,7 @@ def test_who_has_no_record_of_the_suite() -> None:
         "prompt_blackbox",
     }  # fmt: skip
     found: dict[str, set[str]] = {name: set() for name in named}
-    for store in PUBLISHED.iterdir():
+    for store in (folder for folder in PUBLISHED.iterdir() if folder.name != "unfinished"):
         for cell in (r.cell for r in Store(store).records() if r.cell.contender["name"] in named):
             found[cell.contender["name"]].add(f"{cell.track} {store.name.split('_')[0]}")
     assert found.pop("own_confidence") == {"detect knows"} and found.pop("prompt_blackbox") == set()
