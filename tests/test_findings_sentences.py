@@ -196,7 +196,7 @@ def of_other_stores() -> list[str]:
     first = {c: float((x[1] - x[0]).mean()) for c, x in by_trials().items()}
     flat = min(first, key=lambda c: abs(first[c]))
     rise = [gain for c, gain in first.items() if c != flat]
-    more = by_trials()["diff_in_means"][3] - by_trials()["diff_in_means"][1]
+    more = by_trials()["diff_in_means"][2] - by_trials()["diff_in_means"][1]
     few = [c for c in many.contenders if {len(r.trials) for r in many.records["cola", c]} == {12}]
     assert sorted(few) == ["bag_of_words", "diff_in_means", "linear_probe"]
     return [

@@ -74,7 +74,7 @@ def test_the_sentences(table: Table) -> None:
     """Every gap and value is of the contender that is named before it."""
     lines = [line for line in PAGE.read_text().splitlines() if not line.startswith("  |")]  # held by tests of their own
     text = re.sub(
-        r"Whichever they were: .*? beside prompting\.|prompting from doing nothing \(.*?\)|which stands .*? beside ",
+        r"Whichever the two concepts were: .*? beside prompting\.|prompting from doing nothing \(.*?\)|which stands .*? beside ",
         "",
         " ".join(" ".join(lines).split()),
     )
@@ -169,7 +169,7 @@ def test_what_is_left_when_all_comparisons_count(table: Table) -> None:
     assert {n for n, p in still.items() if p < 0.05} == {"supervised_vector", "reps", "loreft"}
     text = " ".join(PAGE.read_text().split())
     assert "(p = {supervised_vector:.3f} and {reps:.3f})".format(**beside) in text
-    assert "({diff_in_means:.2f} and {lora_steering:.2f})".format(**beside) in text
+    assert "({reft_r1:.2f}, {diff_in_means:.2f} and {lora_steering:.2f})".format(**beside) in text
     assert "({supervised_vector:.3f}, {reps:.3f}, {loreft:.3f})".format(**still) in text
 
 
