@@ -74,7 +74,7 @@ def test_the_sentences(table: Table) -> None:
     """Every gap and value is of the contender that is named before it."""
     lines = [line for line in PAGE.read_text().splitlines() if not line.startswith("  |")]  # held by tests of their own
     text = re.sub(
-        r"Whichever the two concepts were: .*? beside prompting\.|prompting from doing nothing \(.*?\)|which stands .*? beside ",
+        r"Whichever the two .*? beside prompting\.|prompting from doing nothing \(.*?\)|which stands .*? beside ",
         "",
         " ".join(" ".join(lines).split()),
     )
