@@ -14,6 +14,7 @@ from results.record import Answers, Record
 from results.stats import difference, paired
 from results.store import Store
 from results.table import Table, at_floor
+from results.verdicts import FLOORS
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "findings.md"
@@ -124,21 +125,21 @@ def shifts() -> dict[str, list[str]]:
 
 @functools.cache
 def by_trials() -> dict[str, np.ndarray]:
-    """[untuned, 4 trials, 30 trials; tasks] of each contender, the best with 30 first."""
-    many = board("trials", budget="trials_30")
+    """[untuned, 4, 10 and 30 trials; tasks] of each contender that is no floor, the best with 30 first."""
+    many, ten = (board("trials", budget=f"trials_{n}") for n in (30, 10))
     few = board("core", tasks=many.tasks)
     found = {}
-    for c in many.contenders:
+    for c in (c for c in many.contenders if c not in FLOORS["detect"] or c == "bag_of_words"):
         first = [np.mean([mean_auroc(answers(r.untuned)) for r in many.records[task, c]]) for task in many.tasks]
-        found[c] = np.array([first, *([shown(t, task, c) for task in many.tasks] for t in (few, many))])
+        found[c] = np.array([first, *([shown(t, task, c) for task in many.tasks] for t in (few, ten, many))])
     return found
 
 
 def trials() -> dict[str, list[str]]:
-    """Means over three tasks with nothing tuned, with 4 trials and with 30."""
+    """Means over three tasks with nothing tuned, with 4, 10 and 30 trials."""
     rows = {}
-    for c, (untuned, some, most) in by_trials().items():
-        means = [f"{x.mean():.3f}" for x in (untuned, some, most)]
+    for c, (untuned, some, more, most) in by_trials().items():
+        means = [f"{x.mean():.3f}" for x in (untuned, some, more, most)]
         rows[c] = [c, *means, *(f"{x:+.3f}" for x in most - some)]
     return rows
 

@@ -196,8 +196,9 @@ def of_other_stores() -> list[str]:
     first = {c: float((x[1] - x[0]).mean()) for c, x in by_trials().items()}
     flat = min(first, key=lambda c: abs(first[c]))
     rise = [gain for c, gain in first.items() if c != flat]
-    more = by_trials()["diff_in_means"][2] - by_trials()["diff_in_means"][1]
-    few = [c for c in many.contenders if {len(r.trials) for r in many.records["cola", c]} == {12}]
+    more = by_trials()["diff_in_means"][3] - by_trials()["diff_in_means"][1]
+    ten = by_trials()["diff_in_means"][2] - by_trials()["diff_in_means"][1]
+    few = [c for c in by_trials() if {len(r.trials) for r in many.records["cola", c]} == {12}]
     assert sorted(few) == ["bag_of_words", "diff_in_means", "linear_probe"]
     return [
         f"{NUMBERS[len(there.tasks)]} pairs of {NUMBERS[len(set(there.families.values()))]} families",
@@ -207,6 +208,7 @@ def of_other_stores() -> list[str]:
         f"of {NUMBERS[len(rise)]} of the {NUMBERS[len(first)]} rise by {min(rise):.3f} to {max(rise):.3f}, that of "
         f"`{flat}` by {first[flat]:.3f}.",
         f"`diff_in_means` by {more.min():.3f} to {more.max():.3f} on each task",
+        f"ten of them bring {ten.mean():.3f} of {more.mean():.3f} in the mean",
     ]
 
 
