@@ -16,6 +16,7 @@ from runners.compose import composed
 GOLDEN = {
     "majority": "8123036b82aa8908",
     "random_direction": "f7f5c4af0c4d1c36",
+    "shuffled_labels": "730eea6d22cafdd6",
     "bag_of_words": "f522a0e7cb85040f",
     "zero_shot": "4427d70a921a5c8c",
     "linear_probe": "8650e9261e25fb14",
