@@ -13,7 +13,6 @@ from scipy.sparse import csr_array
 
 from arena.cache import content_of, digest
 from arena.contract import Dialogue, Intervention, Pooling, Site, Text, latents
-from arena.cutting import cut
 from arena.meter import Meter
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from arena.training import Trainee
     from arena.tuning import Tuner
 
-__all__ = ["Lab", "cut"]
 T = TypeVar("T")
 REMEMBERED = 40  # what `once` keeps: the folds of one path (36 pairs of 12 labels) and some
 

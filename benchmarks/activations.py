@@ -30,7 +30,7 @@ import torch
 from arena.activations import TOKENS_PER_BATCH, Reader
 from arena.cache import Cache
 from arena.contract import Site, depth
-from arena.lab import cut
+from arena.cutting import cut
 from arena.models import LoadedModel, ModelSpec, load
 from benchmarks import peers
 from benchmarks.clock import Taken, ratio, timed

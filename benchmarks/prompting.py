@@ -23,7 +23,7 @@ import torch
 from arena import logprobs
 from arena.activations import Reader
 from arena.cache import Cache
-from arena.lab import cut
+from arena.cutting import cut
 from arena.models import LoadedModel, ModelSpec, load
 from benchmarks.rows import Row, report
 from runners.compose import raw

@@ -32,7 +32,8 @@ from threadpoolctl import threadpool_limits
 
 from arena.cache import digest
 from arena.contract import Brief, Budget, Examples, Part, Site, latents
-from arena.lab import Lab, cut
+from arena.cutting import cut
+from arena.lab import Lab
 from arena.meter import Meter
 from benchmarks import peers
 from benchmarks.clock import Taken, timed

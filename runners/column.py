@@ -21,8 +21,9 @@ from tqdm import tqdm
 
 from arena.assets import cache_dir
 from arena.contract import Budget, Examples, FairfightError, OverBudgetError, Regime, Split, Task, Text, first_line
+from arena.cutting import cut
 from arena.dictionaries import Dictionaries
-from arena.lab import Lab, cut
+from arena.lab import Lab
 from arena.meter import Meter
 from arena.models import ModelIdentity, ModelSpec
 from conf.schema import CacheConfig

@@ -13,7 +13,8 @@ from arena import activations, logprobs
 from arena.activations import Reader
 from arena.cache import Cache
 from arena.contract import Dialogue, FairfightError, OverBudgetError, Site
-from arena.lab import Lab, cut
+from arena.cutting import cut
+from arena.lab import Lab
 from arena.meter import Meter
 from arena.models import LoadedModel
 from tests.conftest import reviews

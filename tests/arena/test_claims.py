@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import multiprocessing
 import os
@@ -19,12 +20,13 @@ from arena import activations, logprobs
 from arena.activations import Reader, in_halves
 from arena.cache import Cache, Cost, digest
 from arena.claims import Claims
-from arena.contract import FairfightError, Site
+from arena.contract import Dialogue, FairfightError, Site
 from arena.models import ModelSpec, load
 from tests.conftest import reviews
 
 SITES = [Site(0), Site(1, "mean")]
 PROMPTS = [text for text, _ in reviews(80)]
+SAID = [Dialogue(prompt, "yes") for prompt in PROMPTS[:3]]
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -188,3 +190,24 @@ def test_one_row_that_does_not_fit_is_told_in_a_sentence() -> None:
 
     with pytest.raises(FairfightError, match=r"no memory for a single row; lower task.max_tokens"):
         in_halves([1, 2, 3], never)
+
+
+def test_who_ends_while_claims_are_looked_at_has_written_it_all(
+    tiny_spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process writes its last shard and gives its claim back just before ours looks for claims."""
+    other, ours = (Reader(load(tiny_spec), Cache(tmp_path)) for _ in range(2))
+    late = [lambda: other.read(PROMPTS[:4], SITES), lambda: logprobs.likelihood(other, SAID)]
+    with monkeypatch.context() as patch:
+
+        def busy(claims: Claims) -> dict[str, set[str]]:
+            if late and claims is ours.cache.claims:
+                late.pop(0)()
+            return looked(claims)
+
+        looked = Claims.busy
+        patch.setattr(Claims, "busy", busy)
+        patch.setattr(Claims, "settling", lambda _: contextlib.nullcontext())  # else the other would wait for us
+        ours.read(PROMPTS[:4], SITES)
+        logprobs.likelihood(ours, SAID)
+    assert not late and set(computed(tmp_path).values()) == {1}
