@@ -206,20 +206,21 @@ def _failed(column: Column, k: str, c: Cell, contender: Contender, error: Except
         status="over_budget" if isinstance(error, OverBudgetError) else "failed",
         about=_about(column, contender),
         provenance=_provenance(column.model.device, _now()),
-        error=blotted(_reason(error)),
+        error=_reason(error),
     )
 
 
 def _reason(error: Exception) -> str:
-    """What a record says of an error, in one sentence."""
+    """What a record says of an error, in one sentence and without the environment's secrets."""
     if isinstance(error, FairfightError):
-        return str(error)
+        return blotted(str(error))
+    told = blotted(first_line(error))  # before it is cut: half a key is one too
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without torch
         return (
-            f"The memory did not suffice ({first_line(error)}); lower task.max_tokens, set model.dtype=bfloat16, or "
+            f"The memory did not suffice ({told}); lower task.max_tokens, set model.dtype=bfloat16, or "
             f"run this contender on a larger machine."
         )
-    return f"{type(error).__name__}: {shown(blotted(first_line(error)))} (HYDRA_FULL_ERROR=1 shows where)"
+    return f"{type(error).__name__}: {shown(told)} (HYDRA_FULL_ERROR=1 shows where)"
 
 
 def _save(store: Store, record: Record, task: str, replace: bool) -> None:
